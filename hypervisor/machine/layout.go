@@ -1,0 +1,59 @@
+package machine
+
+import "hv/hypervisor/mem"
+
+// Address map of the boards: QEMU's q35.
+const (
+	gib = 1 << 30
+
+	lowRAMMax   = 0xb000_0000 // RAM ends here if all of it fits
+	lowRAMSplit = 0x8000_0000 // and here if some must lie above 4 GiB
+	highRAMBase = 4 * gib
+
+	ecamBase     = 0xb000_0000
+	ecamSize     = 256 << 20
+	window32Base = 0xc000_0000
+	window32End  = 0xfec0_0000
+	window64Size = 32 * gib
+
+	gedWindow    = 0xfea0_0000 // microvm: its event device, below which its PCI window ends
+	ioapicBase   = 0xfec0_0000
+	lapicBase    = 0xfee0_0000
+	pmBase       = 0x600
+	sciGSI       = 9
+	pvpanicPort  = 0x505
+	biosAreaBase = 0xf0000 // where RSDP and SMBIOS entry point are looked for
+)
+
+// Layout says where a guest's RAM and the PCI windows lie.
+type Layout struct {
+	Low, High uint64 // bytes of RAM below and above 4 GiB
+	Window64  uint64 // base of the 64-bit PCI window
+}
+
+// NewLayout places size bytes of RAM, a multiple of pages, and leaves room for
+// it to grow to maxSize (0 for none) below the 64-bit PCI window.
+func NewLayout(size, maxSize uint64) Layout {
+	l := Layout{Low: size}
+	if size > lowRAMMax {
+		l.Low, l.High = lowRAMSplit, size-lowRAMSplit
+	}
+	top := uint64(highRAMBase) + l.High
+	if maxSize > size {
+		top = alignUp(top, gib) + maxSize - size
+	}
+	l.Window64 = alignUp(top, gib)
+	return l
+}
+
+func alignUp(v, to uint64) uint64 { return (v + to - 1) &^ (to - 1) }
+
+// Regions divides one mapping of all RAM, in the file fd (-1 for none), into
+// its regions.
+func (l Layout) Regions(data []byte, fd int) []mem.Region {
+	r := []mem.Region{{Base: 0, Data: data[:l.Low:l.Low], FD: fd}}
+	if l.High > 0 {
+		r = append(r, mem.Region{Base: highRAMBase, Data: data[l.Low:], FD: fd, Offset: int64(l.Low)})
+	}
+	return r
+}
