@@ -274,7 +274,7 @@ func (r *RTC) control(reg, v byte) {
 // set makes the time in the registers the guest's time and reports that.
 func (r *RTC) set() {
 	r.ahead = r.decode().Unix() - r.unset().Unix()
-	r.seen = r.now().Unix()
+	r.seen, r.period = r.now().Unix(), r.ticks()
 	if r.cfg.Change != nil {
 		r.cfg.Change(r.ahead)
 	}
