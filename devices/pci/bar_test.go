@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -162,5 +163,30 @@ func BenchmarkBARAccess(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		r.mmio.Write(base, data)
+	}
+}
+
+func TestConcurrentWritersAgreeInTheEnd(t *testing.T) {
+	r := newRig(t)
+	one, _ := r.disk("one")
+	two, _ := r.disk("two")
+	a, b := r.attach(r.host.Root(), nil, one), r.attach(r.host.Root(), nil, two)
+	var guests sync.WaitGroup
+	for n := range 4 {
+		guests.Go(func() {
+			x := []Addr{a, b}[n%2]
+			for i := range 200 {
+				r.write(0, x, regBAR0+4, 4, 0xc0000000+uint64((i*7+n)%5)<<12)
+				r.write(0, x, regCommand, 2, uint64(i%3))
+			}
+			r.write(0, x, regCommand, 2, cmdMemory)
+		})
+	}
+	guests.Wait()
+	count := 0
+	mapped := len(r.mmio.Mappings()) - 1
+	r.checkMappings(t, r.host.Root(), &count)
+	if count != mapped {
+		t.Errorf("%d BARs on, %d mapped", count, mapped)
 	}
 }

@@ -154,7 +154,7 @@ func (r *RTC) nextEvent() (time.Duration, bool) {
 	}
 	if p := r.periodTicks(); b&regBPIE != 0 && p != 0 {
 		next := (r.ticks() + 1) * p // in ticks since 1970
-		take(time.Unix(next/crystal, (next%crystal)*int64(time.Second)/crystal+1).Sub(t))
+		take(time.Unix(next/crystal, (next%crystal*int64(time.Second)+crystal-1)/crystal).Sub(t))
 	}
 	if b&regBUIE != 0 {
 		take(t.Truncate(time.Second).Add(time.Second).Sub(t))
