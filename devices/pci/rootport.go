@@ -83,7 +83,7 @@ func (p *RootPort) addCaps() error {
 	p.allow16(off+expDevCtl2, devCtl2EETLPPB|devCtl2ARI)
 	p.allow16(off+expRtCtl, rtCtlErrors)
 	p.addSlot(off)
-	_, err = p.AddCapability(CapSSVID, make([]byte, 6), nil)
+	_, err = p.AddCapability(CapSSVID, []byte{0, 0, vendorRedHat & 0xff, vendorRedHat >> 8, 0, 0}, nil)
 	return err
 }
 

@@ -268,6 +268,9 @@ func TestRootPortLooksLikeQEMUs(t *testing.T) {
 			t.Errorf("register %#x of the capability is %#x, want %#x", reg, got, want)
 		}
 	}
+	if got := d.read(0, d.a, d.capabilities(0, d.a)[CapSSVID]+4, 4); got != vendorRedHat {
+		t.Errorf("subsystem %#x", got)
+	}
 	ext := d.extCapabilities(0, d.a)
 	if ext[ExtCapAER] != 0x100 || ext[ExtCapACS] != 0x148 {
 		t.Errorf("extended capabilities %v", ext)
