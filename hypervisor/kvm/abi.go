@@ -110,12 +110,12 @@ type irqfd struct { // struct kvm_irqfd
 }
 
 type ioeventfd struct { // struct kvm_ioeventfd
-	datamatch uint64
-	addr      uint64
-	len       uint32
-	fd        int32
-	flags     uint32
-	_         [36]uint8
+	_     uint64 // datamatch
+	addr  uint64
+	len   uint32
+	fd    int32
+	flags uint32
+	_     [36]uint8
 }
 
 type msi struct { // struct kvm_msi
@@ -128,10 +128,10 @@ type msi struct { // struct kvm_msi
 }
 
 type enableCap struct { // struct kvm_enable_cap
-	cap   uint32
-	flags uint32
-	args  [4]uint64
-	_     [64]uint8
+	cap  uint32
+	_    uint32 // flags
+	args [4]uint64
+	_    [64]uint8
 }
 
 type userspaceMemoryRegion = gokvm.UserspaceMemoryRegion // struct kvm_userspace_memory_region
@@ -139,10 +139,10 @@ type userspaceMemoryRegion = gokvm.UserspaceMemoryRegion // struct kvm_userspace
 type dirtyLog = gokvm.DirtyLog // struct kvm_dirty_log
 
 type clearDirtyLog struct { // struct kvm_clear_dirty_log
-	slot      uint32
-	numPages  uint32
-	firstPage uint64
-	bitmap    uint64
+	slot     uint32
+	numPages uint32
+	_        uint64 // first_page
+	bitmap   uint64
 }
 
 const (

@@ -116,5 +116,8 @@ func (s *System) MCECap() (uint64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("get the machine-check capabilities of KVM: %w", err)
 	}
-	return *v, nil
+	return *v&^mceBanks | uint64(s.Check(CapMCE))&mceBanks, nil
 }
+
+// mceBanks is the field of IA32_MCG_CAP with the number of banks.
+const mceBanks = 0xff

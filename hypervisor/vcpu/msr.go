@@ -78,7 +78,7 @@ func (c *VCPU) resetMSRs(vm *kvm.VM) []kvm.MSREntry {
 		misc |= miscEnableMonitor
 	}
 	list := []kvm.MSREntry{{Index: msrMiscEnable, Data: misc}}
-	if c.wasRun {
+	if c.wasReset {
 		// Writing 0 would ask KVM to continue the other vCPUs' counter; 1 starts
 		// it anew, for all of them when all are reset within a second.
 		list = append(list, kvm.MSREntry{Index: msrTSC, Data: 1})

@@ -17,10 +17,6 @@ func (c *VCPU) Reset(e Entry) error {
 	if err != nil {
 		return fmt.Errorf("reset vCPU %d: %w", c.cfg.Index, err)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.ended = false
-	c.changed.Broadcast()
 	return nil
 }
 
@@ -50,7 +46,10 @@ func (c *VCPU) reset(kv *kvm.VCPU, e *Entry) error {
 			return err
 		}
 	}
-	c.wasRun = true
+	c.wasReset = true
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ended = false
 	return nil
 }
 
@@ -80,16 +79,20 @@ const (
 	mxcsrInitial = 0x1f80
 	dr6Initial   = 0xffff_0ff0
 	dr7Initial   = 0x400
-	xcr0Initial  = 1
+	xcr0Initial  = xstateX87
+	xstateX87    = 1 << 0
+	xstateSSE    = 1 << 1
 )
 
-// initialXSave returns the extended state in which every component is in its
-// initial configuration: XSTATE_BV is 0.
+// initialXSave returns the extended state after RESET#. x87 and SSE are given in
+// full, because XRSTOR does not take MXCSR for part of an initial configuration;
+// the other components are in theirs.
 func initialXSave(size int) []byte {
-	const fcwOffset, mxcsrOffset = 0, 24
+	const fcwOffset, mxcsrOffset, xstateBVOffset = 0, 24, 512
 	b := make([]byte, size)
 	binary.LittleEndian.PutUint16(b[fcwOffset:], fcwInitial)
 	binary.LittleEndian.PutUint32(b[mxcsrOffset:], mxcsrInitial)
+	b[xstateBVOffset] = xstateX87 | xstateSSE
 	return b
 }
 

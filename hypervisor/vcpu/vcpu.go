@@ -38,7 +38,7 @@ type Config struct {
 	APICID int
 	CPUID  []kvm.CPUIDEntry2 // complete, the leaves with the APIC ID too
 	TSCKHz int               // 0 for the host's
-	// MCEBanks is the number of machine-check banks, 0 for KVM's default.
+	// MCECap is IA32_MCG_CAP, at most kvm.System.MCECap; 0 for KVM's default.
 	MCECap uint64
 }
 
@@ -49,10 +49,10 @@ type VCPU struct {
 	spaces Spaces
 	sink   Sink
 
-	tid     int // set before Start returns
-	started bool
-	done    chan struct{} // closed when the thread is gone
-	wasRun  bool          // on the thread: a second Reset starts the TSC anew
+	tid      int // set before Start returns
+	started  bool
+	done     chan struct{} // closed when the thread is gone
+	wasReset bool          // on the thread: the next Reset starts the TSC anew
 
 	mu      sync.Mutex
 	changed sync.Cond // of anything below
