@@ -1,0 +1,199 @@
+package qapi
+
+import (
+	"errors"
+	"fmt"
+	"math"
+)
+
+// ParamError is what is wrong with a value: the texts are QEMU's.
+type ParamError struct {
+	path   string // of the member, from the top
+	format string // with the path as its first argument
+	arg    string // the second, if it has one
+	local  bool   // names the member alone, not its path
+}
+
+// Error implements error.
+func (e *ParamError) Error() string {
+	path := e.path
+	if path == "" {
+		path = "<anonymous>"
+	}
+	if e.arg == "" {
+		return fmt.Sprintf(e.format, path)
+	}
+	return fmt.Sprintf(e.format, path, e.arg)
+}
+
+func wrongType(want string) error {
+	return &ParamError{format: "Invalid parameter type for '%s', expected: %s", arg: want}
+}
+
+func outOfRange(want string) error {
+	return &ParamError{format: "Parameter '%s' expects %s", arg: want, local: true}
+}
+
+func notOneOf(s []byte) error {
+	// QEMU prints the value even if it is empty, so it is part of the format's
+	// argument list either way.
+	if len(s) == 0 {
+		return &ParamError{format: "Parameter '%s' does not accept value ''", local: true}
+	}
+	return &ParamError{format: "Parameter '%s' does not accept value '%s'", arg: string(s), local: true}
+}
+
+func missing(name string) error {
+	return &ParamError{path: name, format: "Parameter '%s' is missing"}
+}
+
+// within adds the member in which err happened to its path.
+func within(name string, err error) error {
+	var p *ParamError
+	switch {
+	case !errors.As(err, &p), p.local && p.path != "":
+	case p.path == "", p.path[0] == '[':
+		p.path = name + p.path
+	default:
+		p.path = name + "." + p.path
+	}
+	return err
+}
+
+// element adds the element in which err happened to its path.
+func element(i int, err error) error {
+	var p *ParamError
+	switch {
+	case !errors.As(err, &p), p.local && p.path != "":
+	case p.local:
+		p.path = "null" // an element has no name
+	case p.path == "":
+		p.path = fmt.Sprintf("[%d]", i)
+	default:
+		p.path = fmt.Sprintf("[%d].%s", i, p.path)
+	}
+	return err
+}
+
+// object is an object while it is decoded: it knows which members were taken.
+type object struct {
+	v    Value
+	used uint64   // of the first 64 members
+	more []uint64 // of the others
+}
+
+func (v Value) object() (object, error) {
+	if v.Kind() != Object {
+		return object{}, wrongType("object")
+	}
+	return object{v: v}, nil
+}
+
+// take returns a member and marks it as expected.
+func (o *object) take(name string) (Value, bool) {
+	i := 0
+	for k, m := range o.v.Members() {
+		if string(k.text()) == name {
+			o.mark(i)
+			return m, true
+		}
+		i++
+	}
+	return Value{}, false
+}
+
+func (o *object) mark(i int) {
+	if i < 64 {
+		o.used |= 1 << i
+		return
+	}
+	if o.more == nil {
+		o.more = make([]uint64, o.v.Len()/64)
+	}
+	o.more[i/64-1] |= 1 << (i % 64)
+}
+
+func (o *object) taken(i int) bool {
+	if i < 64 {
+		return o.used>>i&1 != 0
+	}
+	return o.more != nil && o.more[i/64-1]>>(i%64)&1 != 0
+}
+
+// finish returns an error if there is a member that nobody took.
+func (o *object) finish() error {
+	if o.v.doc.lenient {
+		return nil
+	}
+	i := 0
+	for k := range o.v.Members() {
+		if !o.taken(i) {
+			return &ParamError{path: string(k.text()), format: "Parameter '%s' is unexpected"}
+		}
+		i++
+	}
+	return nil
+}
+
+func (v Value) array() error {
+	if v.Kind() != Array {
+		return wrongType("array")
+	}
+	return nil
+}
+
+// enum returns a string, of which the caller finds the constant.
+func (v Value) enum() ([]byte, error) {
+	if v.Kind() != String {
+		return nil, wrongType("string")
+	}
+	return v.text(), nil
+}
+
+func decodeString(v Value, dst *string) error {
+	if v.Kind() != String {
+		return wrongType("string")
+	}
+	*dst = string(v.text())
+	return nil
+}
+
+func decodeBool(v Value, dst *bool) error {
+	if v.Kind() != Bool {
+		return wrongType("boolean")
+	}
+	*dst = v.Bool()
+	return nil
+}
+
+func decodeInt64(v Value, dst *int64) error {
+	i, ok := v.Int64()
+	if !ok {
+		return wrongType("integer")
+	}
+	*dst = i
+	return nil
+}
+
+// decodeUint64 takes negative numbers too, as two's complement, as QEMU does.
+func decodeUint64(v Value, dst *uint64) error {
+	if k := v.Kind(); k != Int && k != Uint {
+		err := outOfRange("uint64").(*ParamError)
+		err.local = false
+		return err
+	}
+	*dst = v.node().bits
+	return nil
+}
+
+func decodeUint32(v Value, dst *uint32) error {
+	var u uint64
+	if err := decodeUint64(v, &u); err != nil {
+		return err
+	}
+	if u > math.MaxUint32 {
+		return outOfRange("uint32_t")
+	}
+	*dst = uint32(u)
+	return nil
+}
