@@ -94,7 +94,7 @@ func Set(cfg any, driver, name, value string) error {
 		}
 		names = append(names, p.Name)
 	}
-	return fmt.Errorf("Property '%s.%s' not found%s", driver, name, Near(name, names)) //nolint:staticcheck // QEMU's words, which clients match
+	return fmt.Errorf("Property '%s.%s' not found%s", driver, name, Near(name, names))
 }
 
 // Get returns a property's current value as text.
@@ -104,7 +104,7 @@ func Get(cfg any, driver, name string) (string, error) {
 			return text(reflect.ValueOf(cfg).Elem().FieldByIndex(p.field)), nil
 		}
 	}
-	return "", fmt.Errorf("Property '%s.%s' not found", driver, name) //nolint:staticcheck // as above
+	return "", fmt.Errorf("Property '%s.%s' not found", driver, name)
 }
 
 func text(v reflect.Value) string {
@@ -122,9 +122,7 @@ func text(v reflect.Value) string {
 
 // assign parses value into the field v of property p.
 func assign(p Property, v reflect.Value, driver, value string) error {
-	bad := func(want string) error {
-		return fmt.Errorf("property '%s.%s' does not accept '%s': %s expected", driver, p.Name, value, want)
-	}
+	bad := func(want string) error { return &ValueError{driver, p.Name, value, want} }
 	switch v.Type() {
 	case reflect.TypeFor[Size]():
 		n, err := ParseSize(value)
@@ -172,10 +170,20 @@ func assign(p Property, v reflect.Value, driver, value string) error {
 func setBool(b *bool, driver, name, value string) error {
 	v, err := ParseBool(value)
 	if err != nil {
-		return fmt.Errorf("property '%s.%s' does not accept '%s': %w", driver, name, value, err)
+		return &ValueError{driver, name, value, "'on' or 'off'"}
 	}
 	*b = v
 	return nil
+}
+
+// ValueError is a value that a property does not take.
+type ValueError struct {
+	Driver, Property, Value string
+	Want                    string // what is expected instead
+}
+
+func (e *ValueError) Error() string {
+	return fmt.Sprintf("property '%s.%s' does not accept '%s': %s expected", e.Driver, e.Property, e.Value, e.Want)
 }
 
 // ParseBool reads on or off, and the other words that QEMU takes for them.

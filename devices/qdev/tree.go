@@ -16,7 +16,7 @@ type Tree struct {
 func (t *Tree) Add(d *Instance) error {
 	if d.ID != "" {
 		if t.Find(d.ID) != nil {
-			return fmt.Errorf("Duplicate device ID '%s'", d.ID) //nolint:staticcheck // QEMU's words, which clients match
+			return fmt.Errorf("Duplicate device ID '%s'", d.ID)
 		}
 		d.path = "/machine/peripheral/" + d.ID
 	} else {

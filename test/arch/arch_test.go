@@ -82,7 +82,7 @@ var rules = []rule{
 	{"hv/hypervisor/boot", []string{"hv/hypervisor/mem"}, "a loader needs guest memory only"},
 	{"hv/hypervisor/irqchip", []string{"hv/hypervisor/kvm", "hv/devices/irq"}, "it joins KVM and the devices' interface"},
 	{"hv/hypervisor/vcpu", []string{"hv/hypervisor/kvm", "hv/hypervisor/mem", "hv/devices/bus"}, "a vCPU knows KVM and the buses"},
-	{"hv/hypervisor/config", []string{"hv/qmp/qapi", "hv/devices/qdev"}, "parsing a command line touches nothing"},
+	{"hv/hypervisor/config", []string{"hv/qmp/qapi", "hv/devices/qdev", "hv/hypervisor/runstate"}, "parsing a command line touches nothing"},
 	{"hv/hypervisor/machine", []string{"hv/hypervisor/machine", "hv/devices", "hv/hypervisor/mem", "hv/hypervisor/boot",
 		"hv/hypervisor/smbios", "hv/qmp/qapi"}, "boards are built without KVM, so that they can be driven without a CPU"},
 }

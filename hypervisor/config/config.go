@@ -1,0 +1,194 @@
+// Package config turns a QEMU command line into a typed description of a VM.
+//
+// One table (options.go) names every option with its syntax and help; parsing,
+// -help, suggestions, -readconfig, -set and -global all work from it. An
+// option's keys are the tagged fields of a struct, read by devices/qdev, so an
+// unknown key or a bad value is found here, before anything is touched.
+//
+// Parse is pure, but for the file that -readconfig names. It depends on
+// devices/qdev, hypervisor/runstate and qmp/qapi.
+package config
+
+import (
+	"errors"
+	"time"
+
+	"hv/devices/qdev"
+	"hv/qmp/qapi"
+)
+
+// Config is what a command line asks for.
+type Config struct {
+	Name         string // -name guest=
+	Process      string // -name process=
+	DebugThreads bool
+	UUID         string
+	Machine      Machine
+	CPU          string // -cpu, for hypervisor/cpuid
+	SMP          SMP
+	Memory       Memory
+
+	Kernel, Initrd, Append string
+
+	Objects  []Object
+	Drives   []Drive
+	Netdevs  []Netdev
+	Chardevs []Chardev
+	Serials  []string // -serial, in order
+	Monitors []Monitor
+	Devices  []*qdev.Instance
+	SMBIOS   []map[string]string
+
+	RTC       RTC
+	Reboot    qapi.RebootAction
+	Shutdown  qapi.ShutdownAction
+	Panic     qapi.PanicAction
+	Watchdog  qapi.WatchdogAction
+	Paused    bool // -S
+	NoDefault bool // -nodefaults
+	NoGraphic bool
+	MemLock   bool // -overcommit mem-lock=on
+
+	PIDFile    string
+	Daemonize  bool
+	LogFile    string // -D
+	Timestamps bool   // -msg timestamp=on
+	GuestNames bool   // -msg guest-name=on
+	FDs        []AddFD
+
+	// Help is what is to be printed instead of running a VM.
+	Help Help
+}
+
+// Help is a request to print something and exit.
+type Help struct {
+	Topic string // "", "help", "version", or an option's name
+	Arg   string // the driver of -device DRIVER,help
+}
+
+// Machine is -machine and -accel.
+type Machine struct {
+	Type          string
+	MemoryBackend string
+}
+
+// SMP is the processors' number and topology.
+type SMP struct{ CPUs, MaxCPUs, Sockets, Dies, Cores, Threads int }
+
+// Memory is -m, in bytes.
+type Memory struct {
+	Size, MaxSize uint64
+	Slots         int
+}
+
+// Object is -object; exactly one pointer is set.
+type Object struct {
+	ID     string
+	Memory *MemoryBackend
+	RNG    *RNG
+	Secret *Secret
+	Thread *IOThread
+}
+
+// MemoryBackend is memory-backend-ram, -memfd or -file.
+type MemoryBackend struct {
+	Kind            string
+	Size            qdev.Size `prop:"size" desc:"bytes of RAM"`
+	Path            string    `prop:"mem-path" desc:"file or hugetlbfs directory (memory-backend-file)"`
+	Share           bool      `prop:"share" desc:"other processes see the guest's writes"`
+	Merge           bool      `prop:"merge" default:"on" desc:"let the host share equal pages"`
+	Dump            bool      `prop:"dump" default:"on" desc:"include the RAM in core dumps"`
+	Prealloc        bool      `prop:"prealloc" desc:"take all memory from the host at once"`
+	PreallocThreads uint32    `prop:"prealloc-threads" default:"1"`
+	Reserve         bool      `prop:"reserve" default:"on" desc:"account for the memory on the host"`
+	HugeTLB         bool      `prop:"hugetlb" desc:"huge pages (memory-backend-memfd)"`
+	HugeTLBSize     qdev.Size `prop:"hugetlbsize"`
+	Seal            bool      `prop:"seal" default:"on"`
+	DiscardData     bool      `prop:"discard-data" desc:"drop the file's content at the end (memory-backend-file)"`
+	CanonicalPath   bool      `prop:"x-use-canonical-path-for-ramblock-id" desc:"accepted; hv has no RAM block ids"`
+}
+
+// RNG is rng-random, or rng-builtin when Filename is "".
+type RNG struct {
+	Filename string `prop:"filename" desc:"device to read entropy from"`
+}
+
+// Secret is a secret object.
+type Secret struct {
+	Data   string `prop:"data"`
+	File   string `prop:"file"`
+	Format string `prop:"format" default:"raw"`
+}
+
+// IOThread is an iothread object.
+type IOThread struct{}
+
+// Drive is a disk's back end: -drive, or a -blockdev.
+type Drive struct {
+	ID       string `prop:"id"`
+	File     string `prop:"file"`
+	ReadOnly bool   `prop:"readonly"`
+	Direct   bool   `prop:"cache.direct"`
+	NoFlush  bool   `prop:"cache.no-flush"`
+	Discard  string `prop:"discard" default:"unmap"`
+	AIO      string `prop:"aio" default:"io_uring"`
+	Locking  string `prop:"locking" default:"auto"`
+	// Attach makes a virtio-blk-pci device of its own for it (if=virtio).
+	Attach bool
+	// WriteThrough is cache=writethrough or directsync.
+	WriteThrough bool
+	// Block is a host device rather than a file.
+	Block bool
+}
+
+// Netdev is a host network back end.
+type Netdev struct {
+	ID         string    `prop:"id"`
+	Ifname     string    `prop:"ifname" desc:"name of the tap device"`
+	FD         string    `prop:"fd" desc:"descriptor of an open tap or macvtap"`
+	FDs        string    `prop:"fds" desc:"descriptors of its queues, separated by colons"`
+	Queues     uint32    `prop:"queues" desc:"queues of a tap that is to be opened"`
+	Script     string    `prop:"script" default:"/etc/qemu-ifup" desc:"program to set the link up, or no"`
+	DownScript string    `prop:"downscript" default:"/etc/qemu-ifdown" desc:"program to take it down, or no"`
+	Sndbuf     qdev.Size `prop:"sndbuf" desc:"limit of what waits to be sent, 0 for none"`
+	VNetHdr    bool      `prop:"vnet_hdr" default:"on"`
+	VHost      bool      `prop:"vhost"`
+}
+
+// RTC is -rtc.
+type RTC struct {
+	Local bool      // base=localtime
+	Start time.Time // base=DATE, zero otherwise
+}
+
+// Monitor is a QMP monitor.
+type Monitor struct {
+	Chardev string // id
+	Pretty  bool
+}
+
+// AddFD is -add-fd.
+type AddFD struct {
+	FD     int    `prop:"fd"`
+	Set    int    `prop:"set"`
+	Opaque string `prop:"opaque"`
+}
+
+// Env is what a command line is checked against.
+type Env struct {
+	Devices *qdev.Registry
+	// Machine returns an error for a machine type that does not exist.
+	Machine func(name string) error
+	// CPU returns an error for a -cpu argument that means nothing.
+	CPU func(arg string) error
+	// ReadFile reads what -readconfig names.
+	ReadFile func(path string) ([]byte, error)
+}
+
+// Defaults that QEMU has too.
+const (
+	defaultMemory = 128 << 20
+	maxMemory     = 1 << 46
+)
+
+var errNoArgument = errors.New("requires an argument")

@@ -1,0 +1,294 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"hv/devices/qdev"
+	"hv/qmp/qapi"
+)
+
+type diskConfig struct {
+	Drive  string `prop:"drive"`
+	Serial string `prop:"serial"`
+	Queues uint16 `prop:"num-queues" default:"1"`
+}
+
+type nicConfig struct {
+	Netdev string `prop:"netdev"`
+	MAC    string `prop:"mac"`
+}
+
+func testEnv() Env {
+	return Env{
+		Devices: qdev.NewRegistry(
+			&qdev.Driver{Name: "virtio-blk-pci", Aliases: []string{"virtio-blk"}, Bus: "PCI", NewConfig: func() any { return new(diskConfig) }},
+			&qdev.Driver{Name: "virtio-net-pci", Bus: "PCI", NewConfig: func() any { return new(nicConfig) }},
+		),
+		Machine: func(name string) error {
+			if name != "q35" {
+				return fmt.Errorf("unsupported machine type %q", name)
+			}
+			return nil
+		},
+		CPU:      func(string) error { return nil },
+		ReadFile: os.ReadFile,
+	}
+}
+
+func parse(t *testing.T, line string) *Config {
+	t.Helper()
+	c, err := Parse(strings.Fields(line), testEnv())
+	if err != nil {
+		t.Fatalf("%s: %v", line, err)
+	}
+	return c
+}
+
+func TestDefaults(t *testing.T) {
+	c := parse(t, "")
+	if c.Memory.Size != 128<<20 || c.SMP != (SMP{1, 1, 1, 1, 1, 1}) || c.Panic != qapi.PanicActionShutdown || c.Paused {
+		t.Errorf("%+v", c)
+	}
+}
+
+func TestMemory(t *testing.T) {
+	for arg, want := range map[string]Memory{
+		"512": {Size: 512 << 20}, "2G": {Size: 2 << 30}, "1.5G": {Size: 3 << 29}, "size=64M,slots=2,maxmem=1G": {64 << 20, 1 << 30, 2},
+	} {
+		if c := parse(t, "-m "+arg); c.Memory != want {
+			t.Errorf("-m %s: %+v", arg, c.Memory)
+		}
+	}
+}
+
+// TestSMP follows QEMU's rules for machines from version 6.2 on.
+func TestSMP(t *testing.T) {
+	for arg, want := range map[string]SMP{
+		"4":                           {4, 4, 1, 1, 4, 1},
+		"2,maxcpus=8":                 {2, 8, 1, 1, 8, 1},
+		"8,sockets=2":                 {8, 8, 2, 1, 4, 1},
+		"8,sockets=2,threads=2":       {8, 8, 2, 1, 2, 2},
+		"8,cores=2,threads=2":         {8, 8, 2, 1, 2, 2},
+		"sockets=2,cores=3,threads=2": {12, 12, 2, 1, 3, 2},
+		"8,dies=2,cores=2,threads=2":  {8, 8, 1, 2, 2, 2},
+		"maxcpus=4,cpus=1,sockets=4":  {1, 4, 4, 1, 1, 1},
+	} {
+		if c := parse(t, "-smp "+arg); c.SMP != want {
+			t.Errorf("-smp %s: %+v", arg, c.SMP)
+		}
+	}
+}
+
+func TestDevicesAndBackends(t *testing.T) {
+	c := parse(t, "-drive file=a,,b.img,if=none,id=d0,format=raw,cache=none -device virtio-blk,drive=d0,addr=0x4.1,num-queues=4,id=x "+
+		"-netdev tap,id=n0,ifname=tap0,script=no -device {\"driver\":\"virtio-net-pci\",\"netdev\":\"n0\",\"bus\":\"pcie.0\"} "+
+		"-global virtio-blk-pci.serial=abc -set device.x.num-queues=2 -nic tap,ifname=t1,mac=52:54:00:00:00:09")
+	if d := c.Drives[0]; d.File != "a,b.img" || !d.Direct || d.WriteThrough || d.ID != "d0" {
+		t.Errorf("drive %+v", d)
+	}
+	blk := c.Devices[0]
+	if blk.Addr != "0x4.1" || blk.ID != "x" || *blk.Config.(*diskConfig) != (diskConfig{"d0", "abc", 2}) {
+		t.Errorf("disk %+v with %+v", blk, blk.Config)
+	}
+	if nic := c.Devices[1]; nic.Bus != "pcie.0" || nic.Config.(*nicConfig).Netdev != "n0" {
+		t.Errorf("NIC %+v", nic)
+	}
+	if n := c.Netdevs[1]; n.Ifname != "t1" || c.Devices[2].Config.(*nicConfig).Netdev != n.ID || c.Devices[2].Config.(*nicConfig).MAC != "52:54:00:00:00:09" {
+		t.Errorf("-nic made %+v", n)
+	}
+}
+
+func TestBlockdev(t *testing.T) {
+	c := parse(t, `-blockdev {"driver":"file","filename":"x.img","node-name":"s","auto-read-only":true,"discard":"unmap","cache":{"direct":true}} `+
+		`-blockdev {"node-name":"f","read-only":true,"driver":"raw","file":"s"} `+
+		`-blockdev driver=raw,node-name=g,file.driver=host_device,file.filename=/dev/sdz,file.aio=threads`)
+	if d := c.Drives[0]; d.ID != "f" || d.File != "x.img" || !d.ReadOnly || !d.Direct {
+		t.Errorf("%+v", d)
+	}
+	if d := c.Drives[1]; d.ID != "g" || d.File != "/dev/sdz" || !d.Block || d.AIO != "threads" {
+		t.Errorf("%+v", d)
+	}
+}
+
+func TestChardevsAndMonitors(t *testing.T) {
+	c := parse(t, "-serial mon:stdio -serial none -qmp unix:/x/q.sock,server,nowait -chardev socket,id=m,host=localhost,port=4444,server=on,wait=off "+
+		"-mon chardev=m,mode=control,pretty=on -serial chardev:m -qmp tcp:[::1]:5,server=on")
+	if !slices.Equal(c.Serials, []string{"serial0", "", "m"}) {
+		t.Errorf("serials %q", c.Serials)
+	}
+	if s := c.Chardevs[0]; s.Kind != "stdio" || !s.Escape || s.Signal {
+		t.Errorf("%+v", s)
+	}
+	if q := c.Chardevs[1]; q.Path != "/x/q.sock" || !q.Server || q.Wait {
+		t.Errorf("%+v", q)
+	}
+	if q := c.Chardevs[2]; q.Host != "::1" || q.Port != "5" {
+		t.Errorf("%+v", q)
+	}
+	if len(c.Monitors) != 3 || !c.Monitors[2].Pretty || c.Monitors[2].Chardev != "m" {
+		t.Errorf("%+v", c.Monitors)
+	}
+}
+
+func TestReadConfig(t *testing.T) {
+	path := t.TempDir() + "/vm.conf"
+	text := "# a VM\n[machine]\n  type = \"q35\"\n  kernel = \"/boot/k\"\n[memory]\n  size = \"1G\"\n[smp-opts]\n  cpus = \"2\"\n" +
+		"[drive \"d0\"]\n  file = \"a,b\"\n  if = \"none\"\n[device \"disk\"]\n  driver = \"virtio-blk-pci\"\n  drive = \"d0\"\n"
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := parse(t, "-readconfig "+path)
+	if c.Kernel != "/boot/k" || c.Memory.Size != 1<<30 || c.SMP.CPUs != 2 || c.Drives[0].File != "a,b" || c.Devices[0].ID != "disk" {
+		t.Errorf("%+v", c)
+	}
+}
+
+func TestHelpTopics(t *testing.T) {
+	for line, want := range map[string]Help{
+		"-h": {"help", ""}, "--version": {"version", ""}, "-machine help": {"machine", ""}, "-cpu ?": {"cpu", ""},
+		"-device help": {"device", ""}, "-device virtio-blk,help": {"device", "virtio-blk-pci"}, "-object help": {"object", ""},
+		"-nodefaults -drive format=help": {"drive", ""}, "-chardev help": {"chardev", ""}, "-accel help": {"accel", ""},
+	} {
+		if c := parse(t, line); c.Help != want {
+			t.Errorf("%s: %+v", line, c.Help)
+		}
+	}
+}
+
+// TestRefusals checks that what is wrong is named, and what is near.
+func TestRefusals(t *testing.T) {
+	for line, want := range map[string]string{
+		"-foo":                                "-foo: invalid option",
+		"-machin q35":                         "near: machine",
+		"disk.img":                            "not an option",
+		"-m":                                  "requires an argument",
+		"-m 0x":                               "parameter 'size'",
+		"-m 1G,slots=2":                       "maxmem",
+		"-m 2G,maxmem=1G":                     "maxmem",
+		"-smp 0":                              "greater than zero",
+		"-smp 4,sockets=3":                    "must be maxcpus",
+		"-smp 4,maxcpus=2":                    "less than cpus",
+		"-machine q36":                        "q36",
+		"-machine q35,usb=on":                 "usb",
+		"-machine q35,accell=kvm":             "near: accel",
+		"-accel tcg":                          "only kvm",
+		"-device virtio-blc-pci":              "near: virtio-blk-pci",
+		"-device virtio-blk-pci,foo=1":        "'virtio-blk-pci.foo' not found",
+		"-device virtio-blk-pci,num-queues=x": "num-queues",
+		"-device virtio-blk-pci,num_queues=1": "near: num-queues",
+		"-device virtio-blk-pci,id=1x":        "identifier",
+		"-drive file=x":                       "if=",
+		"-drive if=ide,file=x":                "ide",
+		"-drive if=none,file=x,format=qcow2":  "qcow2",
+		"-drive if=none,file=x,cache=foo":     "cache",
+		"-drive if=none,file=x,foo=1":         "Invalid parameter 'foo'",
+		"-drive if=none,format=raw":           "'file' is missing",
+		"-drive if=none,file=x,id=a -drive if=none,file=y,id=a": "Duplicate",
+		"-netdev user,id=n":                                   "only tap",
+		"-netdev tap":                                         "identifier",
+		"-netdev tap,id=n,vhost=on":                           "vhost",
+		"-object memory-backend-rom,id=m":                     "near: memory-backend-ram",
+		"-object memory-backend-ram,id=m":                     "size",
+		"-object memory-backend-ram,id=m,size=1G,mem-path=/x": "mem-path",
+		"-chardev socket,id=c":                                "socket",
+		"-chardev pty,id=c,foo=1":                             "Invalid parameter 'foo'",
+		"-chardev null,id=c -chardev null,id=c":               "already exists",
+		"-mon chardev=x,mode=control":                         "\"x\" not found",
+		"-serial chardev:x":                                   "not found",
+		"-serial usb":                                         "not a valid char driver",
+		"-mon chardev=x":                                      "readline",
+		"-monitor stdio":                                      "only 'none'",
+		"-vga std":                                            "only 'none'",
+		"-uuid 123":                                           "UUID",
+		"-rtc base=yesterday":                                 "yesterday",
+		"-action panic=explode":                               "explode",
+		"-global virtio-blk-pci.x=1":                          "not found",
+		"-set device.x.y=1":                                   "there is no device",
+		"-readconfig /nonexistent":                            "/nonexistent",
+		"-machine q35,memory-backend=m":                       "not found",
+		"-device {\"driver\":1":                               "JSON",
+		"-name a,b=1":                                         "Invalid parameter 'b'",
+		"-overcommit cpu-pm=on":                               "cpu-pm",
+		"-add-fd fd=1,set=2":                                  "fd=",
+	} {
+		_, err := Parse(strings.Fields(line), testEnv())
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: %v (wanted %q in it)", line, err, want)
+		}
+	}
+}
+
+// TestLibvirt takes a command line as libvirt writes it.
+func TestLibvirt(t *testing.T) {
+	args := []string{
+		"-name", "guest=t1,debug-threads=on", "-S",
+		"-object", `{"qom-type":"secret","id":"masterKey0","format":"raw","file":"/x/master-key.aes"}`,
+		"-machine", "q35,usb=off,dump-guest-core=off,memory-backend=pc.ram", "-accel", "kvm", "-cpu", "host,migratable=on", "-m", "512",
+		"-object", `{"qom-type":"memory-backend-memfd","id":"pc.ram","share":true,"x-use-canonical-path-for-ramblock-id":false,"size":536870912}`,
+		"-overcommit", "mem-lock=off", "-smp", "1,maxcpus=2,sockets=2,cores=1,threads=1", "-uuid", "8b0bf2a5-6c8f-4c8e-9d57-0d1b4b1f9d4e",
+		"-display", "none", "-no-user-config", "-nodefaults", "-chardev", "socket,id=charmonitor,fd=27,server=on,wait=off",
+		"-mon", "chardev=charmonitor,id=monitor,mode=control", "-rtc", "base=utc,driftfix=slew", "-global", "kvm-pit.lost_tick_policy=delay",
+		"-no-hpet", "-no-shutdown", "-global", "ICH9-LPC.disable_s3=1", "-boot", "strict=on",
+		"-blockdev", `{"driver":"file","filename":"/x.img","node-name":"libvirt-1-storage","auto-read-only":true,"discard":"unmap"}`,
+		"-blockdev", `{"node-name":"libvirt-1-format","read-only":false,"driver":"raw","file":"libvirt-1-storage"}`,
+		"-device", `{"driver":"virtio-blk-pci","bus":"pci.3","addr":"0x0","drive":"libvirt-1-format","id":"virtio-disk0"}`,
+		"-netdev", `{"type":"tap","fd":"31","id":"hostnet0"}`, "-audiodev", `{"id":"audio1","driver":"none"}`, "-msg", "timestamp=on",
+	}
+	c, err := Parse(args, testEnv())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Name != "t1" || !c.Paused || c.Shutdown != qapi.ShutdownActionPause || c.Machine.MemoryBackend != "pc.ram" || !c.Objects[1].Memory.Share ||
+		c.Drives[0].ID != "libvirt-1-format" || c.Netdevs[0].FD != "31" || c.SMP != (SMP{1, 2, 2, 1, 1, 1}) {
+		t.Errorf("%+v", c)
+	}
+}
+
+func TestPrintHelp(t *testing.T) {
+	var b strings.Builder
+	PrintHelp(&b, "hv")
+	for _, o := range options() {
+		if !strings.Contains(b.String(), "-"+o.name) || o.help == "" {
+			t.Errorf("-%s is not explained", o.name)
+		}
+	}
+}
+
+// FuzzParse feeds command lines, arguments separated by line ends.
+func FuzzParse(f *testing.F) {
+	f.Add("-m\n1G\n-smp\n4,sockets=2\n-device\nvirtio-blk-pci,drive=x,addr=1.2")
+	f.Add("-device\n{\"driver\":\"virtio-blk-pci\",\"drive\":[1,{\"a\":null}]}")
+	f.Add("-drive\nfile=a,,b,if=virtio,serial=1\n-serial\ntcp:h:1,server\n-chardev\npty,id=x,")
+	f.Add("-set\na.b.c=d\n-global\nx.y=z\n-rtc\nbase=2020-01-01\n-smbios\ntype=1,serial=2")
+	f.Fuzz(func(t *testing.T, line string) {
+		env := testEnv()
+		env.ReadFile = func(string) ([]byte, error) { return []byte(line), nil }
+		c, err := Parse(strings.Split(line, "\n"), env)
+		if (c == nil) == (err == nil) {
+			t.Fatalf("both or neither of %v and %v", c, err)
+		}
+		if err != nil && errors.Is(err, errHelp) {
+			t.Fatal("the request for help came out as an error")
+		}
+	})
+}
+
+// FuzzPairs checks that pairs survive being written and read again.
+func FuzzPairs(f *testing.F) {
+	f.Add("a=b,c=,,d,e")
+	f.Fuzz(func(t *testing.T, s string) {
+		ps, err := parsePairs(s, "")
+		if err != nil {
+			return
+		}
+		again, err := parsePairs(ps.String(), "")
+		if err != nil || !slices.Equal(ps, again) {
+			t.Fatalf("%q: %q became %q, %v", s, ps, again, err)
+		}
+	})
+}

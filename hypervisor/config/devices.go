@@ -1,0 +1,285 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"hv/devices/qdev"
+)
+
+// device is -device, as KEY=VALUE or JSON.
+func (p *parser) device(arg string) error {
+	ps, err := args(arg, "driver")
+	if err != nil {
+		return err
+	}
+	driver, _ := ps.get("driver")
+	if wantsHelp(driver) {
+		return p.help("device", "")
+	}
+	d, err := p.env.Devices.Lookup(driver)
+	if err != nil {
+		return err
+	}
+	if v, ok := ps.get("help"); ok && v == "on" {
+		return p.help("device", d.Name)
+	}
+	if len(ps) == 2 && ps[1].key == "?" {
+		return p.help("device", d.Name)
+	}
+	p.addGroup("device", arg, ps, p.buildDevice)
+	return nil
+}
+
+func (p *parser) buildDevice(ps pairs) error {
+	driver, _ := ps.take("driver")
+	d, err := p.newDevice(driver)
+	if err != nil {
+		return err
+	}
+	for _, kv := range ps {
+		if err := d.Set(kv.key, kv.value); err != nil {
+			return err
+		}
+	}
+	p.cfg.Devices = append(p.cfg.Devices, d)
+	return nil
+}
+
+// newDevice returns an instance with the -global defaults that concern it.
+func (p *parser) newDevice(driver string) (*qdev.Instance, error) {
+	d, err := p.env.Devices.New(driver)
+	if err != nil {
+		return nil, err
+	}
+	for _, g := range p.globals {
+		of, err := p.env.Devices.Lookup(g.driver)
+		if err != nil || of != d.Driver {
+			continue
+		}
+		if err := d.Set(g.prop, g.value); err != nil {
+			return nil, err
+		}
+	}
+	return d, nil
+}
+
+// addDevice adds a device that another option implies.
+func (p *parser) addDevice(driver string, props ...pair) error {
+	return p.buildDevice(append(pairs{{"driver", driver}}, props...))
+}
+
+var objectTypes = []string{"iothread", "memory-backend-file", "memory-backend-memfd", "memory-backend-ram", "rng-builtin", "rng-random", "secret"}
+
+// ObjectTypes lists what -object accepts.
+func ObjectTypes() []string { return objectTypes }
+
+func (p *parser) object(arg string) error {
+	ps, err := args(arg, "qom-type")
+	if err != nil {
+		return err
+	}
+	t, _ := ps.get("qom-type")
+	if wantsHelp(t) {
+		return p.help("object", "")
+	}
+	if _, err := newObject(t); err != nil {
+		return err
+	}
+	p.addGroup("object", arg, ps, p.buildObject)
+	return nil
+}
+
+// newObject returns an object of a type, with the struct for its properties.
+func newObject(t string) (Object, error) {
+	kind, isMemory := strings.CutPrefix(t, "memory-backend-")
+	switch {
+	case isMemory && (kind == "ram" || kind == "memfd" || kind == "file"):
+		return Object{Memory: &MemoryBackend{Kind: kind}}, nil
+	case t == "rng-random":
+		return Object{RNG: &RNG{Filename: "/dev/urandom"}}, nil
+	case t == "rng-builtin":
+		return Object{RNG: &RNG{}}, nil
+	case t == "secret":
+		return Object{Secret: &Secret{}}, nil
+	case t == "iothread":
+		return Object{Thread: &IOThread{}}, nil
+	}
+	return Object{}, fmt.Errorf("invalid object type: %s%s", t, qdev.Near(t, objectTypes))
+}
+
+func (o *Object) props() any {
+	switch {
+	case o.Memory != nil:
+		return o.Memory
+	case o.RNG != nil:
+		return o.RNG
+	case o.Secret != nil:
+		return o.Secret
+	}
+	return o.Thread
+}
+
+func (p *parser) buildObject(ps pairs) error {
+	t, _ := ps.take("qom-type")
+	o, err := newObject(t)
+	if err != nil {
+		return err
+	}
+	o.ID, _ = ps.take("id")
+	if err := qdev.CheckID(o.ID); err != nil {
+		return err
+	}
+	for _, other := range p.cfg.Objects {
+		if other.ID == o.ID {
+			return fmt.Errorf("attempt to add duplicate property '%s' to object (type 'container')", o.ID)
+		}
+	}
+	if t == "rng-builtin" && len(ps) > 0 {
+		return fmt.Errorf("Invalid parameter '%s'", ps[0].key)
+	}
+	if err := decode(ps, o.props()); err != nil {
+		return err
+	}
+	if m := o.Memory; m != nil {
+		if err := m.check(); err != nil {
+			return err
+		}
+	}
+	if s := o.Secret; s != nil && (s.Data == "") == (s.File == "") {
+		return errors.New("one of 'data' and 'file' is needed")
+	}
+	p.cfg.Objects = append(p.cfg.Objects, o)
+	return nil
+}
+
+func (m *MemoryBackend) check() error {
+	switch {
+	case m.Size == 0:
+		return errors.New("parameter 'size' is missing")
+	case m.Kind == "file" && m.Path == "":
+		return errors.New("parameter 'mem-path' is missing")
+	case m.Kind != "file" && (m.Path != "" || m.DiscardData):
+		return fmt.Errorf("mem-path and discard-data are for memory-backend-file, not -%s", m.Kind)
+	case m.Kind != "memfd" && (m.HugeTLB || m.HugeTLBSize != 0):
+		return fmt.Errorf("hugetlb is for memory-backend-memfd, not -%s; a file may lie in hugetlbfs", m.Kind)
+	}
+	return nil
+}
+
+func (p *parser) audiodev(arg string) error {
+	ps, err := args(arg, "driver")
+	if err != nil {
+		return err
+	}
+	if d, _ := ps.get("driver"); d != "none" {
+		return fmt.Errorf("audio driver '%s' is not available: only none is", d)
+	}
+	return nil
+}
+
+func (p *parser) netdev(arg string) error {
+	ps, err := args(arg, "type")
+	if err != nil {
+		return err
+	}
+	if t, _ := ps.get("type"); wantsHelp(t) {
+		return p.help("netdev", "")
+	}
+	p.addGroup("netdev", arg, ps, p.buildNetdev)
+	return nil
+}
+
+// NetdevTypes lists what -netdev accepts.
+func NetdevTypes() []string { return []string{"tap"} }
+
+func (p *parser) buildNetdev(ps pairs) error {
+	t, _ := ps.take("type")
+	if t != "tap" {
+		return fmt.Errorf("Invalid parameter '%s': there is only tap", t)
+	}
+	var n Netdev
+	if err := decode(ps, &n); err != nil {
+		return err
+	}
+	if err := qdev.CheckID(n.ID); err != nil {
+		return err
+	}
+	if n.VHost {
+		return errors.New("vhost=on is not available")
+	}
+	if (n.FD != "" || n.FDs != "") && n.Ifname != "" {
+		return errors.New("ifname= is invalid with fd= or fds=")
+	}
+	for _, other := range p.cfg.Netdevs {
+		if other.ID == n.ID {
+			return fmt.Errorf("Duplicate ID '%s' for netdev", n.ID)
+		}
+	}
+	p.cfg.Netdevs = append(p.cfg.Netdevs, n)
+	return nil
+}
+
+// nic is -nic: a back end and its device in one.
+func (p *parser) nic(arg string) error {
+	ps, err := parsePairs(arg, "type")
+	if err != nil {
+		return err
+	}
+	if t, _ := ps.get("type"); t == "none" {
+		return nil
+	}
+	model, ok := ps.take("model")
+	if !ok {
+		model = "virtio-net-pci"
+	}
+	mac, hasMAC := ps.take("mac")
+	id, ok := ps.take("id")
+	if !ok {
+		id = fmt.Sprintf("nic.%d", len(p.groups))
+	}
+	p.addGroup("netdev", arg, append(ps, pair{"id", id}), p.buildNetdev)
+	props := pairs{{"driver", model}, {"netdev", id}}
+	if hasMAC {
+		props = append(props, pair{"mac", mac})
+	}
+	p.addGroup("device", props.String(), props, p.buildDevice)
+	return nil
+}
+
+func (p *parser) msg(arg string) error {
+	var o struct {
+		Timestamp bool `prop:"timestamp"`
+		GuestName bool `prop:"guest-name"`
+	}
+	ps, err := parsePairs(arg, "")
+	if err != nil {
+		return err
+	}
+	if err := decode(ps, &o); err != nil {
+		return err
+	}
+	p.cfg.Timestamps, p.cfg.GuestNames = o.Timestamp, o.GuestName
+	return nil
+}
+
+func (p *parser) addFD(arg string) error {
+	ps, err := parsePairs(arg, "")
+	if err != nil {
+		return err
+	}
+	var o struct {
+		FD     int64  `prop:"fd" default:"-1"`
+		Set    int64  `prop:"set" default:"-1"`
+		Opaque string `prop:"opaque"`
+	}
+	if err := decode(ps, &o); err != nil {
+		return err
+	}
+	if o.FD <= 2 || o.Set < 0 {
+		return errors.New("fd= above 2 and set= are needed")
+	}
+	p.cfg.FDs = append(p.cfg.FDs, AddFD{int(o.FD), int(o.Set), o.Opaque})
+	return nil
+}
