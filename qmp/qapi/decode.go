@@ -1,7 +1,6 @@
 package qapi
 
 import (
-	"errors"
 	"fmt"
 	"math"
 )
@@ -49,9 +48,9 @@ func missing(name string) error {
 
 // within adds the member in which err happened to its path.
 func within(name string, err error) error {
-	var p *ParamError
+	p, ok := err.(*ParamError)
 	switch {
-	case !errors.As(err, &p), p.local && p.path != "":
+	case !ok, p.local && p.path != "":
 	case p.path == "", p.path[0] == '[':
 		p.path = name + p.path
 	default:
@@ -62,9 +61,9 @@ func within(name string, err error) error {
 
 // element adds the element in which err happened to its path.
 func element(i int, err error) error {
-	var p *ParamError
+	p, ok := err.(*ParamError)
 	switch {
-	case !errors.As(err, &p), p.local && p.path != "":
+	case !ok, p.local && p.path != "":
 	case p.local:
 		p.path = "null" // an element has no name
 	case p.path == "":
@@ -82,8 +81,10 @@ type object struct {
 	more []uint64 // of the others
 }
 
+// object begins to decode an object. None is one without members, so that a
+// command's arguments may be absent.
 func (v Value) object() (object, error) {
-	if v.Kind() != Object {
+	if k := v.Kind(); k != Object && k != None {
 		return object{}, wrongType("object")
 	}
 	return object{v: v}, nil
@@ -122,7 +123,7 @@ func (o *object) taken(i int) bool {
 
 // finish returns an error if there is a member that nobody took.
 func (o *object) finish() error {
-	if o.v.doc.lenient {
+	if o.v.doc == nil || o.v.doc.lenient {
 		return nil
 	}
 	i := 0

@@ -121,6 +121,9 @@ func (d *Document) Root() Value {
 	return Value{d, 0}
 }
 
+// At returns the container begun as at, once it is closed.
+func (d *Document) At(at int) Value { return Value{d, uint32(at)} }
+
 // Value is a value within a Document, valid until that is reset. The zero Value
 // is of kind None.
 type Value struct {
