@@ -68,7 +68,18 @@ func (v *vector) listen(on bool) error {
 		return err
 	}
 	v.listening = on
+	if on {
+		v.drain()
+	}
 	return nil
+}
+
+// drain empties the eventfd after KVM has begun to listen. What it found there
+// it raised, but left; what comes later it takes as it comes, so that nothing is
+// lost here.
+func (v *vector) drain() {
+	var count [8]byte
+	_, _ = unix.Read(v.fd, count[:]) // EAGAIN: it was empty
 }
 
 // Addresses of message-signalled interrupts (Intel SDM volume 3 §11.11.1).

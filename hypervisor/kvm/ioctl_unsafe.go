@@ -136,6 +136,13 @@ func setIRQChip(fd int, c *IRQChip) error {
 	return err
 }
 
+// setIRQLine makes KVM_IRQ_LINE. It is not an instance of set, whose argument
+// the compiler puts on the heap for callers in other packages.
+func setIRQLine(fd int, l *irqLevel) error {
+	_, err := ioctl(fd, gokvm.IIOW(nrIRQLine, unsafe.Sizeof(*l)), unsafe.Pointer(l))
+	return err
+}
+
 // signalMSI makes KVM_SIGNAL_MSI and returns how many vCPUs took the message,
 // or less than one when it was coalesced or masked.
 func signalMSI(fd int, m *msi) (int, error) {

@@ -63,7 +63,7 @@ func (vm *VM) IRQLine(gsi uint32, level bool) error {
 	if level {
 		l.level = 1
 	}
-	return set(vm.fd, nrIRQLine, &l)
+	return setIRQLine(vm.fd, &l)
 }
 
 // MaxRoutes returns how many global system interrupts there are, and the most

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -42,7 +41,7 @@ type BackendConfig struct {
 	// NoReserve takes no share of the host's commit limit or huge pages.
 	NoReserve bool
 	// Merge lets the host share equal pages (KSM), Dump puts the RAM into core
-	// dumps, DiscardData drops a File's content at Close.
+	// dumps, DiscardData drops a shared File's content at Close.
 	Merge, Dump, DiscardData bool
 }
 
@@ -54,6 +53,7 @@ type Backend struct {
 	id       string
 	pageSize uint64
 	discard  bool
+	created  string // the file to remove if allocation fails
 	m        mapping
 }
 
@@ -63,9 +63,12 @@ const hugePage = 2 << 20
 
 // Allocate makes RAM as c describes. Errors name c.ID.
 func Allocate(c BackendConfig) (*Backend, error) {
-	b := &Backend{FD: -1, id: c.ID, pageSize: PageSize, discard: c.DiscardData && c.Kind == File}
+	b := &Backend{FD: -1, id: c.ID, pageSize: PageSize, discard: c.DiscardData && c.Kind == File && c.Share}
 	if err := b.allocate(&c); err != nil {
 		b.Close()
+		if b.created != "" {
+			os.Remove(b.created)
+		}
 		return nil, fmt.Errorf("memory backend %s: %w", c.ID, err)
 	}
 	return b, nil
@@ -101,7 +104,7 @@ func (b *Backend) open(c *BackendConfig) (err error) {
 	case Memfd:
 		b.FD, err = openMemfd(c)
 	case File:
-		b.FD, err = openFile(c)
+		b.FD, err = b.openFile(c.Path)
 	default:
 		return nil
 	}
@@ -150,21 +153,29 @@ func log2(v uint64) int {
 	return n
 }
 
-func openFile(c *BackendConfig) (int, error) {
-	if st, err := os.Stat(c.Path); err == nil && st.IsDir() {
-		return openNameless(c)
+// openFile opens or creates the file at path, or makes one without a name in the
+// directory there.
+func (b *Backend) openFile(path string) (int, error) {
+	if st, err := os.Stat(path); err == nil && st.IsDir() {
+		return openNameless(path)
 	}
-	fd, err := unix.Open(c.Path, unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC, 0o644)
+	const flags = unix.O_RDWR | unix.O_CLOEXEC
+	fd, err := unix.Open(path, flags, 0)
+	if errors.Is(err, unix.ENOENT) {
+		if fd, err = unix.Open(path, flags|unix.O_CREAT|unix.O_EXCL, 0o644); err == nil {
+			b.created = path
+		}
+	}
 	if err != nil {
-		return -1, fmt.Errorf("open %s: %w", c.Path, err)
+		return -1, fmt.Errorf("open %s: %w", path, err)
 	}
 	return fd, nil
 }
 
 // openNameless makes a file that is gone when it is closed. hugetlbfs has no
 // O_TMPFILE.
-func openNameless(c *BackendConfig) (int, error) {
-	f, err := os.CreateTemp(c.Path, "mem-"+strings.ReplaceAll(c.ID, "/", "_")+"-*")
+func openNameless(dir string) (int, error) {
+	f, err := os.CreateTemp(dir, "guest-ram-*")
 	if err != nil {
 		return -1, err
 	}
@@ -186,11 +197,13 @@ func sizeFile(fd int, c *BackendConfig) error {
 	if err := unix.Fstat(fd, &st); err != nil {
 		return fmt.Errorf("examine the file: %w", err)
 	}
-	if st.Size == 0 && st.Mode&unix.S_IFMT == unix.S_IFREG {
+	regular := st.Mode&unix.S_IFMT == unix.S_IFREG
+	switch {
+	case regular && st.Size == 0:
 		if err := unix.Ftruncate(fd, int64(c.Size)); err != nil {
 			return fmt.Errorf("set the file's size: %w", err)
 		}
-	} else if st.Mode&unix.S_IFMT == unix.S_IFREG && uint64(st.Size) < c.Size {
+	case regular && uint64(st.Size) < c.Size:
 		return fmt.Errorf("%s has %d bytes, fewer than size %d", c.Path, st.Size, c.Size)
 	}
 	if c.Kind != Memfd || !c.Seal {

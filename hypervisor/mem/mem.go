@@ -10,6 +10,9 @@
 // the machine's control goroutine, and a removed region is unmapped by its
 // owner only when no device uses a view of it any more.
 //
+// Allocate makes the mappings that regions are cut from: anonymous memory, memfd
+// or a file, of small or huge pages.
+//
 // It depends on nothing of ours.
 package mem
 
