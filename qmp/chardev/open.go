@@ -1,0 +1,300 @@
+package chardev
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Options describes a backend, with the members of QEMU's chardev options.
+type Options struct {
+	Kind       string // stdio, pty, null, file, pipe, socket
+	Path       string // pty: a link to make; file, pipe, socket: where
+	Abstract   bool
+	Host, Port string
+	FD         int // of an inherited socket, 0 for none
+	Server     bool
+	Wait       bool // a server waits for its first client
+	Reconnect  time.Duration
+	Signal     bool // stdio: Ctrl-C and the like raise signals
+	Append     bool
+	LogFile    string
+	LogAppend  bool
+	// Escape makes Ctrl-A a prefix for commands; Terminate is called for its x.
+	Escape    bool
+	Terminate func()
+}
+
+// Open makes a backend. A server socket that waits does so here, until ctx
+// ends.
+func Open(ctx context.Context, o Options) (Backend, error) {
+	var log io.WriteCloser
+	if o.LogFile != "" {
+		f, err := openOutput(o.LogFile, o.LogAppend)
+		if err != nil {
+			return nil, fmt.Errorf("chardev log: %w", err)
+		}
+		log = f
+	}
+	b, err := open(ctx, o, log)
+	if err != nil {
+		if log != nil {
+			log.Close()
+		}
+		return nil, err
+	}
+	return b, nil
+}
+
+func open(ctx context.Context, o Options, log io.WriteCloser) (Backend, error) {
+	switch o.Kind {
+	case "null":
+		if log == nil {
+			return Null{}, nil
+		}
+		return newStream(o, log, discard{}, nil), nil
+	case "stdio":
+		return openStdio(o, log)
+	case "pty":
+		return openPTY(o, log)
+	case "file":
+		f, err := openOutput(o.Path, o.Append)
+		if err != nil {
+			return nil, err
+		}
+		return newStream(o, log, writeOnly{f}, nil), nil
+	case "pipe":
+		return openPipe(o, log)
+	case "socket":
+		return openSocket(ctx, o, log)
+	}
+	return nil, fmt.Errorf("there is no chardev backend '%s'", o.Kind)
+}
+
+func openOutput(path string, add bool) (*os.File, error) {
+	flags := os.O_WRONLY | os.O_CREATE | os.O_TRUNC
+	if add {
+		flags = os.O_WRONLY | os.O_CREATE | os.O_APPEND
+	}
+	return os.OpenFile(path, flags, 0o666)
+}
+
+// writeOnly is a file that never has input: reading it waits for its end.
+type writeOnly struct{ *os.File }
+
+// Read reports the end at once; a stream keeps such a connection open.
+func (writeOnly) Read([]byte) (int, error) { return 0, errNoInput }
+
+type discard struct{}
+
+func (discard) Read([]byte) (int, error)    { return 0, errNoInput }
+func (discard) Write(p []byte) (int, error) { return len(p), nil }
+func (discard) Close() error                { return nil }
+
+// errNoInput says that a connection has output only.
+var errNoInput = errors.New("no input")
+
+// Stream is a backend with one connection for its whole life.
+type Stream struct {
+	port
+	whole  io.ReadWriteCloser
+	done   func() // restores what opening changed
+	Path   string // the pseudo-terminal's name
+	served bool
+}
+
+func newStream(o Options, log io.WriteCloser, conn io.ReadWriteCloser, done func()) *Stream {
+	s := &Stream{whole: conn, done: done}
+	s.init()
+	s.log = log
+	if o.Escape {
+		s.input = (&escape{terminate: o.Terminate, event: s.event}).filter
+	}
+	return s
+}
+
+func (s *Stream) event(e Event) {
+	s.mu.Lock()
+	f := s.front
+	s.mu.Unlock()
+	if f != nil {
+		f.Event(e)
+	}
+}
+
+// Attach starts the stream with its first frontend.
+func (s *Stream) Attach(f Frontend) {
+	s.mu.Lock()
+	begin := !s.served && f != nil
+	s.served = s.served || begin
+	s.mu.Unlock()
+	if begin {
+		s.mu.Lock()
+		s.front, s.conn = f, s.whole
+		s.mu.Unlock()
+		f.Event(Opened)
+		s.work.Go(func() { s.send(s.whole) })
+		s.work.Go(func() { s.receive(s.whole) })
+		return
+	}
+	s.port.Attach(f)
+}
+
+// Listener returns nil: a stream has one other side.
+func (s *Stream) Listener() net.Listener { return nil }
+
+// Conn returns the stream for a monitor's use, instead of Attach.
+func (s *Stream) Conn() io.ReadWriteCloser { return s.whole }
+
+// Close sends what is queued, ends the goroutines and restores the terminal.
+func (s *Stream) Close() error {
+	err := s.end(func() {
+		if f, ok := s.whole.(interface{ SetDeadline(time.Time) error }); ok {
+			_ = f.SetDeadline(time.Now().Add(time.Second))
+		}
+	})
+	if s.done != nil {
+		s.done()
+	}
+	return err
+}
+
+// openStdio uses the terminal, in raw mode if it is one.
+func openStdio(o Options, log io.WriteCloser) (Backend, error) {
+	restore, err := rawMode(0, o.Signal)
+	if err != nil {
+		return nil, err
+	}
+	in, err := pollable(0, "stdin")
+	if err != nil {
+		restore()
+		return nil, err
+	}
+	return newStream(o, log, stdio{in, os.Stdout}, restore), nil
+}
+
+type stdio struct {
+	in  *os.File
+	out *os.File
+}
+
+func (s stdio) Read(p []byte) (int, error)  { return s.in.Read(p) }
+func (s stdio) Write(p []byte) (int, error) { return s.out.Write(p) }
+
+// Close ends reading; standard output stays for messages.
+func (s stdio) Close() error { return s.in.Close() }
+
+// pollable returns a copy of descriptor fd whose reads end when it is closed,
+// if its kind can be polled.
+func pollable(fd int, name string) (*os.File, error) {
+	// A fresh description by /proc keeps O_NONBLOCK away from the shell's own.
+	if f, err := os.OpenFile("/proc/self/fd/"+strconv.Itoa(fd), os.O_RDONLY|syscall.O_NONBLOCK, 0); err == nil {
+		return f, nil
+	}
+	dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return os.NewFile(uintptr(dup), name), nil
+}
+
+// rawMode puts a terminal into raw mode and returns how to undo that. What is
+// no terminal is left alone.
+func rawMode(fd int, signals bool) (func(), error) {
+	old, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+	if err != nil {
+		return func() {}, nil
+	}
+	raw := *old
+	raw.Iflag &^= unix.IGNBRK | unix.BRKINT | unix.PARMRK | unix.ISTRIP | unix.INLCR | unix.IGNCR | unix.ICRNL | unix.IXON
+	raw.Oflag |= unix.OPOST
+	raw.Lflag &^= unix.ECHO | unix.ECHONL | unix.ICANON | unix.IEXTEN
+	if !signals {
+		raw.Lflag &^= unix.ISIG
+	}
+	raw.Cflag = raw.Cflag&^(unix.CSIZE|unix.PARENB) | unix.CS8
+	raw.Cc[unix.VMIN], raw.Cc[unix.VTIME] = 1, 0
+	if err := unix.IoctlSetTermios(fd, unix.TCSETS, &raw); err != nil {
+		return nil, fmt.Errorf("terminal: %w", err)
+	}
+	return func() { _ = unix.IoctlSetTermios(fd, unix.TCSETS, old) }, nil
+}
+
+// openPTY makes a pseudo-terminal; Stream.Path names its other end.
+func openPTY(o Options, log io.WriteCloser) (Backend, error) {
+	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, fmt.Errorf("pty: %w", err)
+	}
+	master := os.NewFile(uintptr(fd), "ptmx")
+	path, slave, err := unlockPTY(fd)
+	if err == nil && o.Path != "" {
+		err = os.Symlink(path, o.Path)
+	}
+	if err != nil {
+		master.Close()
+		return nil, fmt.Errorf("pty: %w", err)
+	}
+	s := newStream(o, log, master, func() {
+		unix.Close(slave)
+		if o.Path != "" {
+			os.Remove(o.Path)
+		}
+	})
+	s.Path = path
+	return s, nil
+}
+
+// unlockPTY opens the other end too, raw, so that reading does not fail while
+// nobody has it open.
+func unlockPTY(master int) (path string, slave int, err error) {
+	if err := unix.IoctlSetPointerInt(master, unix.TIOCSPTLCK, 0); err != nil {
+		return "", -1, err
+	}
+	n, err := unix.IoctlGetInt(master, unix.TIOCGPTN)
+	if err != nil {
+		return "", -1, err
+	}
+	path = "/dev/pts/" + strconv.Itoa(n)
+	slave, err = unix.Open(path, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", -1, err
+	}
+	_, err = rawMode(slave, false)
+	return path, slave, err
+}
+
+// openPipe uses PATH.in and PATH.out if there are such, else PATH both ways.
+func openPipe(o Options, log io.WriteCloser) (Backend, error) {
+	in, err := os.OpenFile(o.Path+".in", os.O_RDWR|syscall.O_NONBLOCK, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		both, err := os.OpenFile(o.Path, os.O_RDWR|syscall.O_NONBLOCK, 0)
+		if err != nil {
+			return nil, err
+		}
+		return newStream(o, log, both, nil), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	out, err := os.OpenFile(o.Path+".out", os.O_RDWR|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		in.Close()
+		return nil, err
+	}
+	return newStream(o, log, twoWays{in, out}, nil), nil
+}
+
+type twoWays struct{ in, out *os.File }
+
+func (t twoWays) Read(p []byte) (int, error)  { return t.in.Read(p) }
+func (t twoWays) Write(p []byte) (int, error) { return t.out.Write(p) }
+func (t twoWays) Close() error                { return errors.Join(t.in.Close(), t.out.Close()) }

@@ -1,0 +1,206 @@
+package chardev
+
+import (
+	"errors"
+	"io"
+	"sync"
+)
+
+// maxBacklog bounds, in bytes, what waits for a slow reader.
+const maxBacklog = 1 << 20
+
+// port is the common part of backends: the frontend, its room for input, and
+// the connection of the moment with its two goroutines.
+type port struct {
+	mu    sync.Mutex
+	cond  *sync.Cond // room for input, output to send, or the end
+	front Frontend
+	conn  io.ReadWriteCloser
+	out   []byte
+	log   io.WriteCloser
+	input filter // nil, or what sees input first
+	ended bool
+	work  sync.WaitGroup
+}
+
+// filter changes input on its way to the frontend.
+type filter func(p []byte) []byte
+
+func (p *port) init() { p.cond = sync.NewCond(&p.mu) }
+
+// Write queues b for the connection there is, if any.
+func (p *port) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.log != nil {
+		_, _ = p.log.Write(b)
+	}
+	if p.conn == nil {
+		return len(b), nil
+	}
+	n := min(len(b), maxBacklog-len(p.out))
+	if n > 0 {
+		p.out = append(p.out, b[:n]...)
+		p.cond.Broadcast()
+	}
+	return n, nil
+}
+
+// Attach sets the frontend and tells it whether somebody is connected.
+func (p *port) Attach(f Frontend) {
+	p.mu.Lock()
+	p.front = f
+	open := p.conn != nil
+	p.mu.Unlock()
+	p.cond.Broadcast()
+	if f != nil && open {
+		f.Event(Opened)
+	}
+}
+
+// Accept wakes the reader. It must take the lock: the reader may be between
+// asking for room and waiting.
+func (p *port) Accept() {
+	p.mu.Lock()
+	p.cond.Broadcast()
+	p.mu.Unlock()
+}
+
+// serve runs a connection until it ends.
+func (p *port) serve(conn io.ReadWriteCloser) {
+	p.mu.Lock()
+	if p.ended {
+		p.mu.Unlock()
+		conn.Close()
+		return
+	}
+	p.conn, p.out = conn, nil
+	front := p.front
+	p.mu.Unlock()
+	if front != nil {
+		front.Event(Opened)
+	}
+	var writer sync.WaitGroup
+	writer.Go(func() { p.send(conn) })
+	p.receive(conn)
+	p.drop(conn)
+	writer.Wait()
+	p.mu.Lock()
+	front = p.front
+	p.mu.Unlock()
+	if front != nil {
+		front.Event(Closed)
+	}
+}
+
+// drop forgets a connection and closes it.
+func (p *port) drop(conn io.ReadWriteCloser) {
+	p.mu.Lock()
+	if p.conn == conn {
+		p.conn = nil
+	}
+	p.cond.Broadcast()
+	p.mu.Unlock()
+	conn.Close()
+}
+
+// send writes what is queued until the connection goes.
+func (p *port) send(conn io.Writer) {
+	var batch []byte
+	for {
+		p.mu.Lock()
+		for p.conn == conn && len(p.out) == 0 {
+			p.cond.Wait()
+		}
+		if len(p.out) == 0 {
+			p.mu.Unlock()
+			return
+		}
+		batch, p.out = p.out, batch[:0]
+		p.mu.Unlock()
+		if _, err := conn.Write(batch); err != nil {
+			return
+		}
+	}
+}
+
+// receive hands input to the frontend as it has room.
+func (p *port) receive(conn io.Reader) {
+	buf := make([]byte, 4096)
+	for {
+		front, room := p.waitRoom(conn)
+		if front == nil {
+			return
+		}
+		n, err := conn.Read(buf[:min(room, len(buf))])
+		b := buf[:n]
+		if p.input != nil {
+			b = p.input(b)
+		}
+		if len(b) > 0 {
+			front.Receive(b)
+		}
+		if errors.Is(err, errNoInput) {
+			p.waitGone(conn)
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// waitGone waits until a connection without input is dropped.
+func (p *port) waitGone(conn io.Reader) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for p.conn == conn {
+		p.cond.Wait()
+	}
+}
+
+// waitRoom waits for a frontend with room; nil means that the connection is
+// gone.
+func (p *port) waitRoom(conn io.Reader) (Frontend, int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for p.conn == conn {
+		if front := p.front; front != nil {
+			p.mu.Unlock()
+			room := front.CanReceive()
+			p.mu.Lock()
+			if room > 0 {
+				return front, room
+			}
+			if p.conn != conn {
+				return nil, 0
+			}
+		}
+		p.cond.Wait()
+	}
+	return nil, 0
+}
+
+// end stops the port and waits for its goroutines.
+func (p *port) end(flush func()) error {
+	p.mu.Lock()
+	p.ended = true
+	conn := p.conn
+	rest := p.out
+	p.conn, p.out = nil, nil
+	p.cond.Broadcast()
+	p.mu.Unlock()
+	if flush != nil {
+		flush()
+	}
+	if conn != nil && len(rest) > 0 {
+		_, _ = conn.Write(rest)
+	}
+	if conn != nil {
+		conn.Close()
+	}
+	p.work.Wait()
+	if p.log != nil {
+		return p.log.Close()
+	}
+	return nil
+}
