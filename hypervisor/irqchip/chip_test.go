@@ -371,15 +371,6 @@ func TestDoorbells(t *testing.T) {
 	}
 }
 
-func TestSignalsAllocateNothing(t *testing.T) {
-	b := newBox(t)
-	v, l := b.vector(), b.chip.Line(5)
-	b.message(v, 0x41, false)
-	if n := testing.AllocsPerRun(100, func() { v.Signal(); l.Set(true); l.Set(false) }); n != 0 {
-		t.Errorf("%v allocations", n)
-	}
-}
-
 func TestNewFailsAfterVCPUs(t *testing.T) {
 	b := newBox(t)
 	if _, err := New(b.vm, false); err == nil {

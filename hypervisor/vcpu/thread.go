@@ -69,12 +69,14 @@ func (c *VCPU) run() {
 	for {
 		switch errno := c.kv.Run(); errno {
 		case 0:
-			if c.kv.ExitReason() == kvm.ExitIO {
+			switch c.kv.ExitReason() {
+			case kvm.ExitIO:
 				c.portIO()
-			} else if c.kv.ExitReason() == kvm.ExitMMIO {
+			case kvm.ExitMMIO:
 				c.mmio()
-			} else {
+			default:
 				c.rareExit()
+				return
 			}
 		case unix.EINTR, unix.EAGAIN:
 			if c.kv.Interrupted() {
@@ -82,6 +84,7 @@ func (c *VCPU) run() {
 			}
 		default:
 			c.fail(errno)
+			return
 		}
 	}
 }

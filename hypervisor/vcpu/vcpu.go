@@ -194,5 +194,4 @@ func (c *VCPU) end() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.ended = true
-	c.kv.Interrupt(true)
 }
