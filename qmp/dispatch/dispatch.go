@@ -4,7 +4,7 @@
 //
 // The table is built before it is used and then only read, so any number of
 // goroutines may use it; Preconfig may change at any time. Where a command runs
-// is the caller's matter: see IsOOB and Request.Waits.
+// is the caller's matter: see IsOOB and Request.Concurrent.
 //
 // Implements sections 2.3 and 2.4 of the QMP specification with QEMU 7.2's texts.
 // It depends on qmp/qapi and qmp/wire.
@@ -29,8 +29,8 @@ type Table struct {
 
 // command is a registered command.
 type command struct {
-	name                  string
-	oob, preconfig, waits bool
+	name                       string
+	oob, preconfig, concurrent bool
 	// run decodes the arguments, calls the handler and writes the reply, unless
 	// it returns an error.
 	run func(ctx context.Context, args qapi.Value, e *qapi.Encoder, id qapi.Value) error
@@ -57,7 +57,7 @@ func Register[A, R any, PA qapi.Codec[A], PR qapi.Codec[R]](t *Table, cmd qapi.C
 	}
 	pool := sync.Pool{New: func() any { return new(frame[A, R]) }}
 	t.commands[cmd.Name] = &command{
-		name: cmd.Name, oob: cmd.OOB, preconfig: cmd.Preconfig, waits: cmd.Waits,
+		name: cmd.Name, oob: cmd.OOB, preconfig: cmd.Preconfig, concurrent: cmd.Concurrent,
 		run: func(ctx context.Context, args qapi.Value, e *qapi.Encoder, id qapi.Value) error {
 			f := pool.Get().(*frame[A, R])
 			defer func() {
@@ -188,9 +188,9 @@ func (t *Table) find(name []byte, oob bool, client Client) (*command, error) {
 	return c, nil
 }
 
-// Waits tells whether the request need not, or must not, run on the control
-// goroutine: its handler may wait for long, or there is none.
-func (r *Request) Waits() bool { return r.err != nil || r.cmd.waits }
+// Concurrent tells whether the request is to be run where it came from, and not
+// on the control goroutine: its descriptor says so, or it fails anyway.
+func (r *Request) Concurrent() bool { return r.err != nil || r.cmd.concurrent }
 
 // Run executes the request and writes its reply, always exactly one.
 func (r *Request) Run(ctx context.Context, e *qapi.Encoder) {

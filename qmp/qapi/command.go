@@ -9,9 +9,10 @@ type Command[A, R any] struct {
 	OOB bool
 	// Preconfig says that the command is available before the machine is built.
 	Preconfig bool
-	// Waits says that the handler may wait for long: it then runs outside the
-	// control goroutine, and must post to it what it wants done there.
-	Waits bool
+	// Concurrent says that the handler runs on its client's goroutine, beside
+	// others, and not on the control goroutine: it may wait for long, or does
+	// not touch the VM.
+	Concurrent bool
 }
 
 // Event describes an event whose data is D.

@@ -4,7 +4,7 @@ package qapi
 
 // CmdQmpCapabilities ends capability negotiation: it must come first on a
 // connection, and no second time.
-var CmdQmpCapabilities = Command[QmpCapabilitiesArgs, Empty]{Name: "qmp_capabilities", Preconfig: true}
+var CmdQmpCapabilities = Command[QmpCapabilitiesArgs, Empty]{Name: "qmp_capabilities", Preconfig: true, Concurrent: true}
 
 // QmpCapabilitiesArgs is the arguments of qmp_capabilities.
 type QmpCapabilitiesArgs struct {
@@ -47,7 +47,7 @@ type GreetingInfo struct {
 }
 
 // CmdQueryVersion returns the version.
-var CmdQueryVersion = Command[Empty, VersionInfo]{Name: "query-version", Preconfig: true}
+var CmdQueryVersion = Command[Empty, VersionInfo]{Name: "query-version", Preconfig: true, Concurrent: true}
 
 // CommandInfo names a command.
 type CommandInfo struct {
@@ -58,7 +58,7 @@ type CommandInfo struct {
 type CommandInfoList []CommandInfo
 
 // CmdQueryCommands lists the commands that there are.
-var CmdQueryCommands = Command[Empty, CommandInfoList]{Name: "query-commands", Preconfig: true}
+var CmdQueryCommands = Command[Empty, CommandInfoList]{Name: "query-commands", Preconfig: true, Concurrent: true}
 
 // CmdQuit ends the process gracefully. The reply is sent before.
 var CmdQuit = Command[Empty, Empty]{Name: "quit", Preconfig: true}
