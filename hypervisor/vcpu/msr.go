@@ -50,7 +50,7 @@ var resetValues = [...]msrRange{
 	{first: 0x309, count: 4},        // IA32_FIXED_CTRn
 	{first: 0xc001_0000, count: 8},  // PERF_CTL and PERF_CTR
 	{first: 0xc001_0200, count: 12}, // PERF_CTL and PERF_CTR, extended
-	{first: msrTSCAdjust, count: 1}, //
+	{first: msrTSCAdjust, count: 1}, // after the TSC itself
 	{first: 0x48, count: 1},         // IA32_SPEC_CTRL
 	{first: 0xe1, count: 1},         // IA32_UMWAIT_CONTROL
 	{first: 0x122, count: 1},        // IA32_TSX_CTRL

@@ -276,3 +276,30 @@ func TestResetMCE(t *testing.T) {
 		t.Error("machine checks without banks")
 	}
 }
+
+// TestCountersAgreeAfterReset demands that a reset of the group leaves the time
+// stamp counters of all vCPUs alike.
+func TestCountersAgreeAfterReset(t *testing.T) {
+	b := newBox(t)
+	b.add()
+	b.add()
+	tsc := func(i int) uint64 {
+		list := []kvm.MSREntry{{Index: msrTSC}}
+		if err := b.group.VCPUs()[i].Do(func(kv *kvm.VCPU) {
+			if n, err := kv.MSRs(list); n != 1 || err != nil {
+				t.Error(n, err)
+			}
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return list[0].Data
+	}
+	for range 3 {
+		if err := b.group.Reset(flatEntry); err != nil {
+			t.Fatal(err)
+		}
+		if first, second, third := tsc(0), tsc(1), tsc(0); second < first || third < second {
+			t.Errorf("the counters %d, %d, %d do not agree", first, second, third)
+		}
+	}
+}
