@@ -31,7 +31,7 @@ type Event struct {
 }
 
 // maxEvents is how many events wait at most.
-const maxEvents = 1 << 16
+const maxEvents = 4 << 10
 
 // ErrClosed is returned for commands on a connection that was closed.
 var ErrClosed = errors.New("QMP connection closed")

@@ -125,44 +125,61 @@ func Fail(err error) Request { return Request{err: err} }
 
 // envelope is the members of a request.
 type envelope struct {
+	exec qapi.Value // the key that names the command
 	name []byte
 	args qapi.Value
 	oob  bool
 }
 
+// parseEnvelope reads the members of a request. If several are wrong it tells of
+// that which QEMU comes across first.
 func parseEnvelope(v qapi.Value, allowOOB bool) (env envelope, err error) {
-	var exec qapi.Value // the key that names the command
 	for k, m := range v.Members() {
-		oob := false
-		switch string(k.Text()) {
-		case "id":
-			continue
-		case "arguments":
-			if m.Kind() != qapi.Object {
-				return env, generic("QMP input member 'arguments' must be an object")
-			}
-			env.args = m
-			continue
-		case "exec-oob":
-			oob = true
-		case "execute":
-		default:
-			return env, generic("QMP input member '%s' is unexpected", k.Text())
+		if err = env.member(k, m, allowOOB); err != nil {
+			break
 		}
-		switch {
-		case oob && !allowOOB:
-			return env, generic("QMP input member '%s' is unexpected", k.Text())
-		case m.Kind() != qapi.String:
-			return env, generic("QMP input member '%s' must be a string", k.Text())
-		case exec.Kind() != qapi.None:
-			return env, generic("QMP input member '%s' clashes with '%s'", k.Text(), exec.Text())
-		}
-		exec, env.name, env.oob = k, m.Text(), oob
 	}
-	if exec.Kind() == qapi.None {
+	if err != nil {
+		env = envelope{}
+		for k, m := range v.Ordered() {
+			if err := env.member(k, m, allowOOB); err != nil {
+				return env, err
+			}
+		}
+	}
+	if env.exec.Kind() == qapi.None {
 		return env, generic("QMP input lacks member 'execute'")
 	}
 	return env, nil
+}
+
+func (env *envelope) member(k, m qapi.Value, allowOOB bool) error {
+	oob := false
+	switch string(k.Text()) {
+	case "id":
+		return nil
+	case "arguments":
+		if m.Kind() != qapi.Object {
+			return generic("QMP input member 'arguments' must be an object")
+		}
+		env.args = m
+		return nil
+	case "exec-oob":
+		oob = true
+	case "execute":
+	default:
+		return generic("QMP input member '%s' is unexpected", k.Text())
+	}
+	switch {
+	case oob && !allowOOB:
+		return generic("QMP input member '%s' is unexpected", k.Text())
+	case m.Kind() != qapi.String:
+		return generic("QMP input member '%s' must be a string", k.Text())
+	case env.exec.Kind() != qapi.None:
+		return generic("QMP input member '%s' clashes with '%s'", k.Text(), env.exec.Text())
+	}
+	env.exec, env.name, env.oob = k, m.Text(), oob
+	return nil
 }
 
 func generic(format string, args ...any) error {

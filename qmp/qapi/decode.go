@@ -8,6 +8,7 @@ import (
 // ParamError is what is wrong with a value: the texts are QEMU's.
 type ParamError struct {
 	path   string // of the member, from the top
+	named  bool   // there is a path
 	format string // with the path as its first argument
 	arg    string // the second, if it has one
 	local  bool   // names the member alone, not its path
@@ -16,7 +17,7 @@ type ParamError struct {
 // Error implements error.
 func (e *ParamError) Error() string {
 	path := e.path
-	if path == "" {
+	if !e.named {
 		path = "<anonymous>"
 	}
 	if e.arg == "" {
@@ -43,35 +44,27 @@ func notOneOf(s []byte) error {
 }
 
 func missing(name string) error {
-	return &ParamError{path: name, format: "Parameter '%s' is missing"}
+	return &ParamError{path: name, named: true, format: "Parameter '%s' is missing"}
 }
 
 // within adds the member in which err happened to its path.
 func within(name string, err error) error {
-	p, ok := err.(*ParamError)
-	switch {
-	case !ok, p.local && p.path != "":
-	case p.path == "", p.path[0] == '[':
-		p.path = name + p.path
-	default:
-		p.path = name + "." + p.path
+	if p, ok := err.(*ParamError); ok && !(p.local && p.named) {
+		if p.named && p.path[:min(1, len(p.path))] != "[" {
+			name += "."
+		}
+		p.path, p.named = name+p.path, true
 	}
 	return err
 }
 
 // element adds the element in which err happened to its path.
 func element(i int, err error) error {
-	p, ok := err.(*ParamError)
-	switch {
-	case !ok, p.local && p.path != "":
-	case p.local:
-		p.path = "null" // an element has no name
-	case p.path == "":
-		p.path = fmt.Sprintf("[%d]", i)
-	default:
-		p.path = fmt.Sprintf("[%d].%s", i, p.path)
+	if p, ok := err.(*ParamError); ok && p.local && !p.named {
+		p.path, p.named = "null", true // an element has no name
+		return err
 	}
-	return err
+	return within(fmt.Sprintf("[%d]", i), err)
 }
 
 // object is an object while it is decoded: it knows which members were taken.
@@ -129,7 +122,7 @@ func (o *object) finish() error {
 	i := 0
 	for k := range o.v.Members() {
 		if !o.taken(i) {
-			return &ParamError{path: string(k.text()), format: "Parameter '%s' is unexpected"}
+			return &ParamError{path: string(k.text()), named: true, format: "Parameter '%s' is unexpected"}
 		}
 		i++
 	}

@@ -2,6 +2,7 @@ package qapi
 
 import (
 	"math"
+	"math/bits"
 	"strconv"
 	"unicode/utf8"
 )
@@ -129,10 +130,27 @@ func (e *Encoder) String(s string) {
 			break
 		}
 		r, size := utf8.DecodeRuneInString(s)
+		if r == utf8.RuneError && size == 1 {
+			size = malformed(s)
+		}
 		e.escape(r)
 		s = s[size:]
 	}
 	e.buf = append(e.buf, '"')
+}
+
+// malformed returns how many bytes at the start of s are one malformed sequence:
+// the first, and those after it that look like its continuation.
+func malformed(s string) int {
+	want := bits.LeadingZeros8(^s[0])
+	if want < 2 || want > 6 {
+		return 1
+	}
+	n := 1
+	for n < min(want, len(s)) && s[n]&0xc0 == 0x80 {
+		n++
+	}
+	return n
 }
 
 // short holds the letters of the escapes that have one.
@@ -191,13 +209,12 @@ func (e *Encoder) Value(v Value) {
 }
 
 func (e *Encoder) object(v Value) {
-	var room [8]member
 	e.BeginObject()
-	for _, m := range ordered(room[:0], v) {
+	for k, m := range v.Ordered() {
 		e.Elem()
-		e.text(m.key.text())
+		e.text(k.text())
 		e.buf = append(e.buf, ':', ' ')
-		e.Value(Value{m.key.doc, m.key.at + 1})
+		e.Value(m)
 	}
 	e.EndObject()
 }

@@ -1,6 +1,10 @@
 package qapi
 
-import "slices"
+import (
+	"cmp"
+	"iter"
+	"slices"
+)
 
 // buckets is the size of the hash table in which QEMU keeps an object.
 const buckets = 512
@@ -19,19 +23,24 @@ func bucket(name []byte) uint32 {
 // member is an object's member while they are sorted.
 type member struct {
 	bucket uint32
-	key    Value // their position tells which came first
+	key    Value // its position tells which came first
 }
 
-// ordered appends the members of an object to s in QEMU's order.
-func ordered(s []member, object Value) []member {
-	for k := range object.Members() {
-		s = append(s, member{bucket(k.text()), k})
-	}
-	slices.SortFunc(s, func(a, b member) int {
-		if a.bucket != b.bucket {
-			return int(a.bucket) - int(b.bucket)
+// Ordered yields the members of an object in the order in which QEMU prints them.
+func (v Value) Ordered() iter.Seq2[Value, Value] {
+	return func(yield func(k, v Value) bool) {
+		var room [8]member
+		all := room[:0]
+		for k := range v.Members() {
+			all = append(all, member{bucket(k.text()), k})
 		}
-		return int(b.key.at) - int(a.key.at)
-	})
-	return s
+		slices.SortFunc(all, func(a, b member) int {
+			return cmp.Or(cmp.Compare(a.bucket, b.bucket), cmp.Compare(b.key.at, a.key.at))
+		})
+		for _, m := range all {
+			if !yield(m.key, Value{m.key.doc, m.key.at + 1}) {
+				return
+			}
+		}
+	}
 }
