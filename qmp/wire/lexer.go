@@ -162,6 +162,9 @@ func (l *lexer) number(c byte) (state, bool) {
 		}
 		return inDigits, digit
 	case inZero:
+		if c == 'e' || c == 'E' { // as RFC 8259 has it; QEMU takes no exponent here
+			return inExpE, true
+		}
 		return inMantissa, c == '.'
 	case inDigits:
 		switch {
