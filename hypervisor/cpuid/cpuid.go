@@ -57,14 +57,13 @@ type Builder struct {
 	topo    Topology
 	words   set
 	amd     bool
-	tscKHz  uint32
 	Missing []string // features asked for that the host lacks, as messages
 }
 
 // New resolves spec against the leaves that KVM supports. With Spec.Enforce a
 // missing feature is an error.
-func New(supported []Entry, spec Spec, topo Topology, tscKHz int) (*Builder, error) {
-	b := &Builder{host: supported, spec: spec, topo: topo, tscKHz: uint32(tscKHz)}
+func New(supported []Entry, spec Spec, topo Topology) (*Builder, error) {
+	b := &Builder{host: supported, spec: spec, topo: topo}
 	at := features()
 	have := newSet()
 	for i, w := range words {
@@ -102,6 +101,12 @@ func (b *Builder) wanted(at map[string]bit, have set) set {
 		copy(s, have)
 		if b.spec.Migratable {
 			s.put(at["invtsc"], false)
+		}
+	}
+	if lookup(b.spec.Model) != nil {
+		// What QEMU switches off under KVM unless it is asked for.
+		for _, f := range []string{"acpi", "monitor", "svm"} {
+			s.put(at[f], false)
 		}
 	}
 	for _, t := range b.spec.toggles {
@@ -146,12 +151,8 @@ func (b *Builder) vendor() string {
 	if b.spec.Vendor != "" {
 		return b.spec.Vendor
 	}
-	// A guest that believes in another maker than the host's trips over
-	// differences that no feature bit shows, so models keep the host's under KVM
-	// only if they have none of their own.
-	if m := lookup(b.spec.Model); m != nil {
-		return m.Vendor
-	}
+	// The host's, whatever the model: instructions differ between makers in ways
+	// that no feature bit shows (SYSENTER in compatibility mode, for one).
 	var v []byte
 	for _, r := range []Register{EBX, EDX, ECX} {
 		v = binary.LittleEndian.AppendUint32(v, b.register(0, 0, r))
@@ -169,3 +170,7 @@ func (b *Builder) PhysBits() int {
 	}
 	return 36
 }
+
+// TSCKHz returns the frequency that was asked for the time stamp counter, 0 for the
+// host's.
+func (b *Builder) TSCKHz() int { return b.spec.TSCKHz }

@@ -89,8 +89,6 @@ func (b *Builder) adjust(e Entry, apic uint32) Entry {
 		if n := b.perSocket(); n > 1 {
 			e.ECX = uint32(n-1) | uint32(width(n))<<12
 		}
-	case 0x40000000:
-		e.EAX = max(e.EAX, 0x40000010)
 	}
 	return e
 }
@@ -150,10 +148,6 @@ func (b *Builder) topology(apic uint32) []Entry {
 		level(0xb, 0, core, threads, levelSMT),
 		level(0xb, 1, socket, b.perSocket(), levelCore),
 		level(0xb, 2, 0, 0, 0),
-		{Function: 0x40000010, EAX: b.tscKHz, EBX: 1000000},
-	}
-	if b.spec.HideKVM || b.tscKHz == 0 {
-		out = out[:3]
 	}
 	if b.topo.Dies > 1 {
 		out = append(out, level(0x1f, 0, core, threads, levelSMT), level(0x1f, 1, die, perDie, levelCore),

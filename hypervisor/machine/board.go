@@ -64,7 +64,8 @@ type Board struct {
 	power   power
 	devices []resetter
 	serial  [4]*platform.UART
-	panics  bool // there is a pvpanic
+	// panicPort is pvpanic's, 0 when there is none.
+	panicPort uint16
 }
 
 // com is where serial ports are.
@@ -134,21 +135,25 @@ func (b *Board) addGED() error {
 }
 
 func (b *Board) addHost() error {
-	end := uint64(window32End)
-	if b.cfg.Type.Kind == MicroVM {
-		end = gedWindow
-	}
 	reset := platform.NewResetControl(b.cfg.Hooks.Reset)
 	b.devices = append(b.devices, reset)
 	host, err := pci.NewHost(pci.HostConfig{
 		Ports: &b.Ports, MMIO: &b.MMIO, IRQ: b.cfg.IRQ,
 		ECAMBase: ecamBase, ECAMSize: ecamSize,
-		Window32:     pci.Window{Base: window32Base, Size: end - window32Base},
+		Window32:     pci.Window{Base: window32Base, Size: b.window32End() - window32Base},
 		Window64:     pci.Window{Base: b.cfg.Layout.Window64, Size: window64Size},
 		ResetControl: reset,
 	})
 	b.PCI = host
 	return err
+}
+
+// window32End returns where the 32-bit PCI window ends.
+func (b *Board) window32End() uint64 {
+	if b.cfg.Type.Kind == MicroVM {
+		return gedWindow
+	}
+	return window32End
 }
 
 // addLPC adds the ISA bridge that guests look for.
@@ -185,10 +190,13 @@ func (b *Board) FreeSerial() int {
 }
 
 // AddPVPanic adds a pvpanic device that announces events at a port.
-func (b *Board) AddPVPanic(port uint64, events platform.PanicEvent) error {
+func (b *Board) AddPVPanic(port uint16, events platform.PanicEvent) error {
 	p := platform.NewPVPanic(platform.PVPanicConfig{Events: events, Event: b.cfg.Hooks.Panic})
-	b.panics = true
-	return p.Map(&b.Ports, port)
+	if err := p.Map(&b.Ports, uint64(port)); err != nil {
+		return err
+	}
+	b.panicPort = port
+	return nil
 }
 
 // PowerButton presses the power button, if the board has one.

@@ -2,6 +2,9 @@ package machine
 
 import "hv/hypervisor/mem"
 
+// HoleBase is where the addresses below 4 GiB begin that are not RAM.
+const HoleBase = 0xb000_0000
+
 // Address map of the boards: QEMU's q35.
 const (
 	gib = 1 << 30
@@ -10,18 +13,15 @@ const (
 	lowRAMSplit = 0x8000_0000 // and here if some must lie above 4 GiB
 	highRAMBase = 4 * gib
 
-	ecamBase     = 0xb000_0000
+	ecamBase     = HoleBase
 	ecamSize     = 256 << 20
 	window32Base = 0xc000_0000
 	window32End  = 0xfec0_0000
 	window64Size = 32 * gib
 
 	gedWindow    = 0xfea0_0000 // microvm: its event device, below which its PCI window ends
-	ioapicBase   = 0xfec0_0000
-	lapicBase    = 0xfee0_0000
 	pmBase       = 0x600
 	sciGSI       = 9
-	pvpanicPort  = 0x505
 	biosAreaBase = 0xf0000 // where RSDP and SMBIOS entry point are looked for
 )
 

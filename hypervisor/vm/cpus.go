@@ -1,0 +1,141 @@
+package vm
+
+import (
+	"context"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"hv/hypervisor/cpuid"
+	"hv/hypervisor/kvm"
+	"hv/hypervisor/machine/tables"
+	"hv/hypervisor/smbios"
+	"hv/hypervisor/vcpu"
+	"hv/qmp/qapi"
+)
+
+func lock(b []byte) error { return unix.Mlock(b) }
+
+// maxMCEBanks and the flags that QEMU gives guests of IA32_MCG_CAP.
+const (
+	mceBanks = 10
+	mceFlags = 1<<8 | 1<<24
+)
+
+// makeCPUs makes the vCPUs, paused.
+func (v *VM) makeCPUs(context.Context) error {
+	h := v.hw
+	if h.kvm == nil {
+		return nil
+	}
+	smp := v.cfg.SMP
+	if limit := h.kvm.MaxVCPUs(); smp.CPUs > limit || smp.MaxCPUs > limit {
+		return fmt.Errorf("-smp %d: KVM supports %d vCPUs", smp.MaxCPUs, limit)
+	}
+	topo := cpuid.Topology{Sockets: smp.Sockets, Dies: smp.Dies, Cores: smp.Cores, Threads: smp.Threads}
+	if err := v.resolveCPU(topo); err != nil {
+		return err
+	}
+	mce, err := h.sys.MCECap()
+	if err != nil {
+		return err
+	}
+	group, err := vcpu.NewGroup(h.kvm)
+	if err != nil {
+		return err
+	}
+	h.cpus = group
+	h.undo.later(group.Close)
+	reserveThreads(smp.CPUs)
+	for i := range smp.MaxCPUs {
+		id := topo.APICID(i)
+		h.bootParams.CPUs = append(h.bootParams.CPUs, tables.CPU{APICID: id, Present: i < smp.CPUs})
+		if i >= smp.CPUs {
+			continue
+		}
+		c, err := vcpu.New(h.kvm, vcpu.Config{
+			Index: i, APICID: int(id), CPUID: kvmLeaves(h.cpuid.Leaves(i)), TSCKHz: h.cpuid.TSCKHz(), MCECap: mce&mceFlags | mceBanks,
+		}, vcpu.Spaces{Ports: &h.board.Ports, MMIO: &h.board.MMIO, RAM: h.mem}, sink{v})
+		if err != nil {
+			return fmt.Errorf("vCPU %d: %w", i, err)
+		}
+		group.Add(c)
+	}
+	h.bootParams.SMBIOS = smbios.Config{
+		UUID: v.cfg.UUID, Product: "Standard PC (Q35 + ICH9, 2009)", Version: "pc-q35-7.2", Memory: v.cfg.Memory.Size,
+		Sockets: smp.Sockets, Cores: smp.Dies * smp.Cores, Threads: smp.Threads, Options: v.cfg.SMBIOS,
+	}
+	return nil
+}
+
+// resolveCPU matches the model that was asked for with what KVM can do.
+func (v *VM) resolveCPU(topo cpuid.Topology) error {
+	supported, err := v.hw.sys.SupportedCPUID()
+	if err != nil {
+		return err
+	}
+	spec, err := cpuid.Parse(v.cfg.CPU)
+	if err != nil {
+		return err
+	}
+	leaves := make([]cpuid.Entry, len(supported))
+	for i, e := range supported {
+		leaves[i] = cpuid.Entry{Function: e.Function, Index: e.Index, Flags: e.Flags, EAX: e.Eax, EBX: e.Ebx, ECX: e.Ecx, EDX: e.Edx}
+	}
+	if v.hw.cpuid, err = cpuid.New(leaves, spec, topo); err != nil {
+		return fmt.Errorf("-cpu %s: %w", v.cfg.CPU, err)
+	}
+	if spec.Check {
+		for _, m := range v.hw.cpuid.Missing {
+			v.opt.Log.Warnf("host doesn't support requested feature: %s", m)
+		}
+	}
+	return nil
+}
+
+func kvmLeaves(leaves []cpuid.Entry) []kvm.CPUIDEntry2 {
+	out := make([]kvm.CPUIDEntry2, len(leaves))
+	for i, e := range leaves {
+		out[i] = kvm.CPUIDEntry2{Function: e.Function, Index: e.Index, Flags: e.Flags, Eax: e.EAX, Ebx: e.EBX, Ecx: e.ECX, Edx: e.EDX}
+	}
+	return out
+}
+
+// firstReset puts the machine into its state at power-on.
+func (v *VM) firstReset(context.Context) error {
+	if v.hw.cpus == nil {
+		return nil
+	}
+	return v.hw.start()
+}
+
+// sink turns the ends of vCPUs into requests.
+type sink struct{ v *VM }
+
+// Shutdown is a triple fault: the machine is reset.
+func (s sink) Shutdown(int) { s.v.request(qapi.ShutdownCauseGuestReset) }
+
+// SystemEvent is the guest's word for it.
+func (s sink) SystemEvent(_ int, typ uint32) {
+	switch typ {
+	case kvm.SystemEventShutdown:
+		s.v.hw.cpus.RequestPause()
+		s.v.control.RequestShutdown(qapi.ShutdownCauseGuestShutdown)
+	case kvm.SystemEventCrash:
+		s.v.control.GuestPanicked()
+	default:
+		s.v.request(qapi.ShutdownCauseGuestReset)
+	}
+}
+
+// Failed is an internal error of KVM: the VM stops for good until it is reset.
+func (s sink) Failed(cpu int, err *vcpu.InternalError) {
+	s.v.opt.Log.WithField("cpu", cpu).Errorf("KVM internal error: %v\n%s", err, err.Dump())
+	s.v.control.RequestStop(qapi.RunStateInternalError)
+}
+
+// request asks for a reset, with no guest instruction in between.
+func (v *VM) request(cause qapi.ShutdownCause) {
+	v.hw.cpus.RequestPause()
+	v.control.RequestReset(cause)
+}

@@ -1,0 +1,104 @@
+package vm
+
+import (
+	"errors"
+	"fmt"
+
+	"hv/hypervisor/cpuid"
+	"hv/hypervisor/vmqmp"
+	"hv/qmp/qapi"
+)
+
+// What vmqmp needs. All run on the control goroutine.
+var _ vmqmp.VM = (*VM)(nil)
+
+// Status returns the run state.
+func (v *VM) Status() qapi.StatusInfo {
+	s := v.control.State()
+	return qapi.StatusInfo{Status: s, Running: s == qapi.RunStateRunning}
+}
+
+// Stop stops the VM.
+func (v *VM) Stop() { v.control.StopIn(qapi.RunStatePaused) }
+
+// Continue lets the VM run.
+func (v *VM) Continue() error { return v.control.Continue() }
+
+// Ask notes a request, which is carried out when the command has been answered.
+func (v *VM) Ask(r vmqmp.Request) {
+	switch r {
+	case vmqmp.Reset:
+		v.control.RequestReset(qapi.ShutdownCauseHostQmpSystemReset)
+	case vmqmp.Powerdown:
+		v.control.RequestPowerdown()
+	case vmqmp.Quit:
+		v.control.PowerOffOnShutdown()
+		v.control.RequestShutdown(qapi.ShutdownCauseHostQmpQuit)
+	}
+}
+
+// Name returns the VM's name.
+func (v *VM) Name() string { return v.cfg.Name }
+
+// UUID returns the VM's UUID.
+func (v *VM) UUID() string { return v.cfg.UUID }
+
+// CPUs describes the vCPUs.
+func (v *VM) CPUs() []qapi.CpuInfoFast {
+	if v.hw.cpus == nil {
+		return nil
+	}
+	smp := v.cfg.SMP
+	topo := cpuid.Topology{Sockets: smp.Sockets, Dies: smp.Dies, Cores: smp.Cores, Threads: smp.Threads}
+	var out []qapi.CpuInfoFast
+	for _, c := range v.hw.cpus.VCPUs() {
+		thread, core, die, socket := topo.Place(c.Index())
+		place := [4]int64{int64(thread), int64(core), int64(die), int64(socket)}
+		out = append(out, qapi.CpuInfoFast{
+			CpuIndex: int64(c.Index()), QomPath: fmt.Sprintf("/machine/unattached/device[%d]", c.Index()), ThreadId: int64(c.Tid()),
+			Target: qapi.SysEmuTargetX8664,
+			Props:  &qapi.CpuInstanceProperties{ThreadId: &place[0], CoreId: &place[1], DieId: &place[2], SocketId: &place[3]},
+		})
+	}
+	return out
+}
+
+// SetActions changes what happens when the guest does something.
+func (v *VM) SetActions(args qapi.SetActionArgs) error {
+	a := v.control.Actions()
+	set(&a.Reboot, args.Reboot)
+	set(&a.Shutdown, args.Shutdown)
+	set(&a.Panic, args.Panic)
+	set(&a.Watchdog, args.Watchdog)
+	v.control.SetActions(a)
+	return nil
+}
+
+func set[T any](to *T, from *T) {
+	if from != nil {
+		*to = *from
+	}
+}
+
+// errNoBalloon is QEMU's answer without a balloon device.
+var errNoBalloon = qapi.Errorf(qapi.QapiErrorClassDeviceNotActive, "No balloon device has been activated")
+
+// Balloon returns the guest's memory less what its balloon holds.
+func (v *VM) Balloon() (int64, error) {
+	if v.balloon == nil {
+		return 0, errNoBalloon
+	}
+	return int64(v.balloon.Actual()), nil
+}
+
+// SetBalloon sets how much memory the guest is to have.
+func (v *VM) SetBalloon(bytes int64) error {
+	switch {
+	case v.balloon == nil:
+		return errNoBalloon
+	case bytes <= 0:
+		return errors.New("Parameter 'target' expects a size")
+	}
+	v.balloon.SetTarget(uint64(bytes))
+	return nil
+}

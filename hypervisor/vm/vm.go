@@ -1,0 +1,235 @@
+// Package vm is one virtual machine: the composition root that binds KVM, RAM, vCPUs, a
+// board, devices and their host back ends, and puts QMP in front of them.
+//
+// New builds everything and starts nothing; Run is the control goroutine, on
+// which all changes happen (see hypervisor/lifecycle). Construction notes how to
+// undo each step, and Close undoes them last first.
+//
+// It depends on everything below it; nothing but cmd/hv and tests depends on it.
+package vm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"hv/devices/qdev"
+	"hv/hypervisor/config"
+	"hv/hypervisor/lifecycle"
+	"hv/hypervisor/machine"
+	"hv/hypervisor/runstate"
+	"hv/hypervisor/vmqmp"
+	"hv/qmp/chardev"
+	"hv/qmp/dispatch"
+	"hv/qmp/events"
+	"hv/qmp/qapi"
+	"hv/qmp/server"
+)
+
+// Options is what the program adds to the configuration.
+type Options struct {
+	Version  string
+	Log      *logrus.Entry
+	Registry *qdev.Registry
+	// Notify prints a line for the user, such as the name of a pseudo-terminal.
+	Notify func(format string, args ...any)
+}
+
+// VM is a virtual machine.
+type VM struct {
+	cfg  *config.Config
+	opt  Options
+	hw   *hardware
+	tree qdev.Tree
+	// balloon is the balloon device, nil when there is none.
+	balloon balloon
+
+	control  *lifecycle.Control
+	chardevs chardev.Registry
+	events   *events.Broker
+	server   *server.Server
+	serving  sync.WaitGroup
+	undo     undo
+}
+
+// New builds the VM that cfg describes. On an error nothing is left behind.
+func New(ctx context.Context, cfg *config.Config, opt Options) (*VM, error) {
+	v := &VM{cfg: cfg, opt: opt, events: events.NewBroker()}
+	v.hw = &hardware{failed: v.failed}
+	v.control = lifecycle.New(v.hw, notices{v}, runstate.Actions{
+		Reboot: cfg.Reboot, Shutdown: cfg.Shutdown, Panic: cfg.Panic, Watchdog: cfg.Watchdog,
+	}, func() { v.hw.board.PowerButton() })
+	v.undo.later(func() error { v.events.Close(); return nil })
+	if err := v.build(ctx); err != nil {
+		return nil, errors.Join(err, v.undo.run())
+	}
+	return v, nil
+}
+
+func (v *VM) build(ctx context.Context) error {
+	for _, step := range []func(context.Context) error{
+		v.openChardevs, v.buildHardware, v.makeDevices, v.makeCPUs, v.firstReset, v.openMonitors,
+	} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// undo is how to take back the steps of a construction.
+type undo struct{ steps []func() error }
+
+func (u *undo) later(f func() error) { u.steps = append(u.steps, f) }
+
+// run takes all steps back, the last first.
+func (u *undo) run() error {
+	var errs []error
+	for i := len(u.steps) - 1; i >= 0; i-- {
+		errs = append(errs, u.steps[i]())
+	}
+	u.steps = nil
+	return errors.Join(errs...)
+}
+
+// buildHardware makes what the board consists of, but for devices and vCPUs.
+func (v *VM) buildHardware(context.Context) error {
+	t, err := machine.Lookup(v.cfg.Machine.Type)
+	if err != nil {
+		return err
+	}
+	v.undo.later(v.hw.Close)
+	if t.Kind == machine.None {
+		v.hw.board, err = machine.New(machine.Config{Type: t})
+		return err
+	}
+	if err := v.hw.openKVM(); err != nil {
+		return err
+	}
+	layout := machine.NewLayout(v.cfg.Memory.Size, v.cfg.Memory.MaxSize)
+	if err := v.hw.addRAM(v.cfg, layout); err != nil {
+		return err
+	}
+	v.hw.board, err = machine.New(machine.Config{
+		Type: t, Layout: layout, RAM: v.hw.mem, IRQ: v.hw.chip, ClockOffset: v.clockOffset(time.Now()), Hooks: v.hooks(),
+	})
+	if err != nil {
+		return err
+	}
+	v.hw.undo.later(func() error { v.hw.board.Close(); return nil })
+	return v.hw.openKernel(v.cfg)
+}
+
+// Run lets the VM live and returns the process's exit status.
+func (v *VM) Run(ctx context.Context) int {
+	if !v.cfg.Paused {
+		go func() {
+			_ = v.control.Do(ctx, func() {
+				if err := v.control.Continue(); err != nil {
+					v.failed("start", err)
+				}
+			})
+		}()
+	}
+	return v.control.Run(ctx)
+}
+
+// Close gives everything back. Clients have until ctx ends to take what was sent to
+// them.
+func (v *VM) Close(ctx context.Context) error {
+	var err error
+	if v.server != nil {
+		err = v.server.Close(ctx)
+		v.serving.Wait()
+	}
+	return errors.Join(err, v.undo.run())
+}
+
+// Signal ends the VM as a signal to the process asks.
+func (v *VM) Signal() {
+	go func() {
+		_ = v.control.Do(context.Background(), v.control.PowerOffOnShutdown)
+		v.control.RequestShutdown(qapi.ShutdownCauseHostSignal)
+	}()
+}
+
+// Alive returns once the control goroutine answers.
+func (v *VM) Alive() { _ = v.control.Do(context.Background(), func() {}) }
+
+// failed logs what went wrong without anybody to tell it to.
+func (v *VM) failed(what string, err error) { v.opt.Log.WithError(err).Errorf("%s failed", what) }
+
+// SocketPath returns where the VM called name has its QMP socket.
+func SocketPath(name string) string { return filepath.Join("/run/vm", name+".sock") }
+
+// openMonitors puts QMP on the chardevs that were asked for, and on the VM's own
+// socket.
+func (v *VM) openMonitors(ctx context.Context) error {
+	table := dispatch.NewTable()
+	vmqmp.Register(table, v)
+	v.server = server.New(server.Config{Table: table, Events: v.events, Exec: v.control, Version: v.opt.Version, Log: v.opt.Log})
+	monitors := v.cfg.Monitors
+	if v.cfg.Name != "" && !v.cfg.NoDefault {
+		if err := v.ownSocket(ctx); err != nil {
+			return err
+		}
+		monitors = append(monitors, config.Monitor{Chardev: ownMonitor})
+	}
+	for _, m := range monitors {
+		b, err := v.chardevs.Claim(m.Chardev, "a monitor")
+		if err != nil {
+			return err
+		}
+		if err := v.serve(b, m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+const ownMonitor = "#monitor" // no id of a user's looks like this
+
+// ownSocket opens /run/vm/NAME.sock.
+func (v *VM) ownSocket(ctx context.Context) error {
+	path := SocketPath(v.cfg.Name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return fmt.Errorf("folder for QMP sockets: %w (use -nodefaults with -qmp to have it elsewhere)", err)
+	}
+	b, err := chardev.Open(ctx, chardev.Options{Kind: "socket", Path: path, Server: true})
+	if err != nil {
+		return fmt.Errorf("QMP: %w", err)
+	}
+	return v.chardevs.Add(ownMonitor, b)
+}
+
+// serve runs QMP on a chardev: on all its connections, or on the one it is.
+func (v *VM) serve(b chardev.Backend, m config.Monitor) error {
+	src, ok := b.(chardev.Source)
+	if !ok {
+		return fmt.Errorf("chardev \"%s\" cannot carry a monitor", m.Chardev)
+	}
+	name := server.Monitor{Name: m.Chardev, Pretty: m.Pretty}
+	if l := src.Listener(); l != nil {
+		v.serving.Go(func() { v.served(m, v.server.Serve(l, name)) })
+		return nil
+	}
+	conn := src.Conn()
+	if conn == nil {
+		return fmt.Errorf("chardev \"%s\" is not connected", m.Chardev)
+	}
+	v.serving.Go(func() { v.served(m, v.server.ServeConn(conn, name)) })
+	return nil
+}
+
+func (v *VM) served(m config.Monitor, err error) {
+	if err != nil && !errors.Is(err, server.ErrClosed) && !errors.Is(err, io.EOF) {
+		v.opt.Log.WithError(err).WithField("monitor", m.Chardev).Warn("monitor ended")
+	}
+}

@@ -1,0 +1,184 @@
+// Package hvrun starts hv, or QEMU beside it, for tests: it collects what the
+// VM prints, speaks QMP to it and sees that it ends.
+//
+// A Proc belongs to one test. Its methods may be called from several
+// goroutines of that test.
+//
+// It depends on qmp/client.
+package hvrun
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Patience is how long anything that is expected may take before a test gives
+// up. Nested in an emulated processor everything is slow.
+const Patience = 240 * time.Second
+
+// Binary returns the path of the hv that `make build` made.
+func Binary(t testing.TB) string {
+	t.Helper()
+	path := os.Getenv("HV_BIN")
+	if path == "" {
+		path = filepath.Join(Root(t), "bin", "hv")
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Fatalf("%v: run `make build` first", err)
+	}
+	return path
+}
+
+// Root returns the top of the repository.
+func Root(t testing.TB) string {
+	t.Helper()
+	dir, err := os.Getwd()
+	for err == nil {
+		if _, serr := os.Stat(filepath.Join(dir, "go.mod")); serr == nil {
+			return dir
+		}
+		up := filepath.Dir(dir)
+		if up == dir {
+			err = errors.New("no go.mod above the working directory")
+		}
+		dir = up
+	}
+	t.Fatal(err)
+	return ""
+}
+
+// Proc is a running VM.
+type Proc struct {
+	Cmd *exec.Cmd
+
+	mu     sync.Mutex
+	out    bytes.Buffer
+	grown  chan struct{} // closed and replaced at every write
+	ended  chan struct{}
+	status error
+}
+
+// Start runs a program with arguments; its standard output and standard error
+// are collected together. The test's end ends it.
+func Start(t testing.TB, program string, args ...string) *Proc {
+	t.Helper()
+	p := &Proc{Cmd: exec.Command(program, args...), grown: make(chan struct{}), ended: make(chan struct{})}
+	p.Cmd.Stdout, p.Cmd.Stderr = p, p
+	p.Cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := p.Cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		p.status = p.Cmd.Wait()
+		close(p.ended)
+	}()
+	t.Cleanup(func() {
+		_ = p.Cmd.Process.Kill()
+		<-p.ended
+		if t.Failed() {
+			t.Logf("%s %q printed:\n%s", filepath.Base(program), args, tail(p.Output(), 6000))
+		}
+	})
+	return p
+}
+
+func tail(s string, n int) string {
+	if len(s) > n {
+		return "..." + s[len(s)-n:]
+	}
+	return s
+}
+
+// Write collects output. It is for the process's pipes.
+func (p *Proc) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.out.Write(b)
+	close(p.grown)
+	p.grown = make(chan struct{})
+	return len(b), nil
+}
+
+var _ io.Writer = (*Proc)(nil)
+
+// Output returns what was printed so far.
+func (p *Proc) Output() string {
+	s, _ := p.snapshot()
+	return s
+}
+
+func (p *Proc) snapshot() (string, <-chan struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.out.String(), p.grown
+}
+
+// Expect waits until the output matches a pattern and returns its submatches.
+func (p *Proc) Expect(t testing.TB, pattern string) []string {
+	t.Helper()
+	re := regexp.MustCompile(pattern)
+	deadline := time.After(Patience)
+	for {
+		s, grown := p.snapshot()
+		if m := re.FindStringSubmatch(s); m != nil {
+			return m
+		}
+		select {
+		case <-grown:
+		case <-p.ended:
+			if s, _ := p.snapshot(); re.MatchString(s) {
+				return re.FindStringSubmatch(s)
+			}
+			t.Fatalf("ended (%v) without printing %q", p.status, pattern)
+		case <-deadline:
+			t.Fatalf("no %q within %s", pattern, Patience)
+		}
+	}
+}
+
+// Wait returns the exit status once the process has ended by itself.
+func (p *Proc) Wait(t testing.TB) int {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), Patience)
+	defer cancel()
+	status, err := p.WaitContext(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return status
+}
+
+// WaitContext is Wait with a limit of the caller's.
+func (p *Proc) WaitContext(ctx context.Context) (int, error) {
+	select {
+	case <-p.ended:
+	case <-ctx.Done():
+		return 0, fmt.Errorf("process %d has not ended: %w", p.Cmd.Process.Pid, ctx.Err())
+	}
+	return p.Cmd.ProcessState.ExitCode(), nil
+}
+
+// Ended is closed when the process is gone.
+func (p *Proc) Ended() <-chan struct{} { return p.ended }
+
+// Soak reports whether the full counts are wanted instead of a sample.
+func Soak() bool { return os.Getenv("HV_SOAK") != "" }
+
+// Count returns full under `make soak` and sample otherwise.
+func Count(sample, full int) int {
+	if Soak() {
+		return full
+	}
+	return sample
+}
