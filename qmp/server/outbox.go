@@ -21,7 +21,7 @@ type outbox struct {
 	flying   int    // bytes being written
 	owed     int    // commands taken and not answered yet
 	draining bool   // no more commands are taken
-	closed   bool
+	closed   bool   // nothing more is written
 }
 
 // keepBuffer is what is kept of a buffer that was written.
@@ -38,7 +38,7 @@ func newOutbox(w io.Writer, limit int) *outbox {
 func (o *outbox) owe() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.draining || o.closed {
+	if o.draining {
 		return false
 	}
 	o.owed++
@@ -87,7 +87,8 @@ func (o *outbox) ring() {
 }
 
 // flush writes what is there, unless somebody else is writing, after which the
-// rest is left to the writing goroutine. After an error the outbox is closed.
+// rest is left to the writing goroutine. After an error nothing more is written,
+// but what the client has sent before it went still counts.
 func (o *outbox) flush() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -135,10 +136,10 @@ func (o *outbox) drain(ctx context.Context) {
 	}
 }
 
-// close drops what waits, and all that is added later.
+// close takes no more commands, and drops what waits and all that is added later.
 func (o *outbox) close() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.closed, o.pending = true, nil
+	o.draining, o.closed, o.pending = true, true, nil
 	o.changed.Broadcast()
 }

@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"errors"
 	"io"
 	"sync"
 	"sync/atomic"
@@ -124,8 +123,7 @@ func (s *session) read() {
 	for {
 		in := s.input()
 		in.err = reader.Next(&in.doc)
-		var syntax *wire.SyntaxError
-		if in.err != nil && !errors.As(in.err, &syntax) || !s.out.owe() {
+		if in.err != nil && !wire.IsSyntax(in.err) || !s.out.owe() {
 			return
 		}
 		s.take(in)

@@ -20,6 +20,12 @@ type SyntaxError struct{ msg string }
 // Error returns QEMU's text.
 func (e *SyntaxError) Error() string { return e.msg }
 
+// IsSyntax tells whether an error is a *SyntaxError.
+func IsSyntax(err error) bool {
+	_, ok := err.(*SyntaxError)
+	return ok
+}
+
 func parseError(format string, args ...any) error {
 	return &SyntaxError{"JSON parse error, " + fmt.Sprintf(format, args...)}
 }

@@ -3,7 +3,6 @@ package wire
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"io"
 	"math"
 	"strings"
@@ -23,14 +22,13 @@ func encoded(v qapi.Value) string {
 // stream reads a whole stream and returns its values and errors, one a line.
 func stream(r io.Reader) string {
 	var (
-		out    strings.Builder
-		doc    qapi.Document
-		syntax *SyntaxError
+		out strings.Builder
+		doc qapi.Document
 	)
 	for reader := NewReader(r); ; {
 		switch err := reader.Next(&doc); {
-		case errors.As(err, &syntax):
-			out.WriteString("! " + strings.ReplaceAll(syntax.Error(), "\n", "<LF>") + "\n")
+		case IsSyntax(err):
+			out.WriteString("! " + strings.ReplaceAll(err.Error(), "\n", "<LF>") + "\n")
 		case err != nil:
 			return out.String()
 		default:
@@ -172,7 +170,6 @@ func (r *repeat) Read(b []byte) (int, error) {
 
 // TestBounds feeds values that are too large.
 func TestBounds(t *testing.T) {
-	var syntax *SyntaxError
 	for _, c := range []struct{ head, body, want string }{
 		{"", "[", "JSON nesting depth limit exceeded"},
 		{"", "{'a':", "JSON nesting depth limit exceeded"},
@@ -185,7 +182,7 @@ func TestBounds(t *testing.T) {
 		}
 		doc := qapi.Document{}
 		r := NewReader(io.MultiReader(strings.NewReader(c.head), &repeat{s: c.body, left: 2 * MaxText}))
-		if err := r.Next(&doc); !errors.As(err, &syntax) || err.Error() != c.want {
+		if err := r.Next(&doc); !IsSyntax(err) || err.Error() != c.want {
 			t.Errorf("%q...: %v, want %s", c.head+c.body[:1], err, c.want)
 		}
 		if cap(r.p.lex.text) > keep {

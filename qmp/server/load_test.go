@@ -1,0 +1,162 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"testing"
+
+	"hv/qmp/events"
+	"hv/qmp/qapi"
+)
+
+// TestManyClients has clients that command, clients that only listen and clients
+// that never read, while events are raised.
+func TestManyClients(t *testing.T) {
+	const (
+		busy, listening, silent = 20, 100, 10
+		rounds, raised          = 50, 2000
+	)
+	r := newRig(t)
+	path := r.listen(Monitor{})
+	for range silent {
+		negotiated(t, path, "")
+	}
+	var wg sync.WaitGroup
+	listen := func(p *peer) {
+		for i := range raised {
+			if s := p.line(); !strings.Contains(s, fmt.Sprintf(`"offset": %d,`, i)) {
+				t.Errorf("%s, want offset %d", s, i)
+				return
+			}
+		}
+	}
+	for range listening {
+		p := negotiated(t, path, "")
+		wg.Go(func() { listen(p) })
+	}
+	for range busy {
+		p := negotiated(t, path, enableOOB)
+		wg.Go(func() { command(p, rounds) })
+	}
+	ev := qapi.EventRtcChange
+	ev.RateLimited = false
+	for i := range int64(raised) {
+		events.Emit(r.events, ev, qapi.RtcChangeEvent{Offset: i})
+	}
+	wg.Wait()
+}
+
+// command sends commands one after the other and reads their replies among events.
+func command(p *peer, rounds int) {
+	for i := range rounds {
+		p.send(fmt.Sprintf(`{"execute": "query-status", "id": %d}`, i))
+		for want := fmt.Sprintf(`%s, "id": %d}`, running, i); ; {
+			s := p.line()
+			if s == want {
+				break
+			}
+			if !strings.HasPrefix(s, `{"timestamp"`) {
+				p.t.Errorf("%s, want %s", s, want)
+				return
+			}
+		}
+	}
+}
+
+// TestSteadyStateAllocs reads a command, executes it and writes its reply.
+func TestSteadyStateAllocs(t *testing.T) {
+	for _, args := range []string{"", enableOOB} {
+		p := negotiated(t, newRig(t, func(c *Config) { c.Exec = inline{} }).listen(Monitor{}), args)
+		cmd := []byte(`{"execute": "query-status", "id": "libvirt-17"}` + "\n")
+		if n := testing.AllocsPerRun(500, func() {
+			if _, err := p.Write(cmd); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := p.r.ReadSlice('\n'); err != nil {
+				t.Fatal(err)
+			}
+		}); n != 0 {
+			t.Errorf("%q: %v allocations a command", args, n)
+		}
+	}
+}
+
+// loop is a connection that sends a command over and over and counts replies.
+type loop struct {
+	left    int
+	command string
+	at      int
+}
+
+func (l *loop) Read(b []byte) (int, error) {
+	n := 0
+	for n < len(b) && l.left > 0 {
+		m := copy(b[n:], l.command[l.at:])
+		n, l.at = n+m, l.at+m
+		if l.at == len(l.command) {
+			l.at = 0
+			l.left--
+		}
+	}
+	if n == 0 {
+		return 0, io.EOF
+	}
+	return n, nil
+}
+
+func (l *loop) Write(b []byte) (int, error) { return len(b), nil }
+
+func (l *loop) Close() error { return nil }
+
+// BenchmarkPipelined is reading, executing and answering without a socket.
+func BenchmarkPipelined(b *testing.B) {
+	r := newRig(b, func(c *Config) { c.Exec = inline{} })
+	b.ReportAllocs()
+	l := &loop{left: b.N, command: `{"execute": "query-status", "id": 17}`}
+	pre := &prefix{loop: l, s: `{"execute": "qmp_capabilities"}`}
+	if err := r.srv.ServeConn(pre, Monitor{}); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// inline executes at once.
+type inline struct{}
+
+func (inline) Do(_ context.Context, f func()) error {
+	f()
+	return nil
+}
+
+// prefix is a loop that begins with something else.
+type prefix struct {
+	*loop
+	s string
+}
+
+func (p *prefix) Read(b []byte) (int, error) {
+	if p.s != "" {
+		n := copy(b, p.s)
+		p.s = p.s[n:]
+		return n, nil
+	}
+	return p.loop.Read(b)
+}
+
+// BenchmarkRoundTrip is query-status over a unix socket, one at a time, with a
+// control goroutine.
+func BenchmarkRoundTrip(b *testing.B) {
+	p := negotiated(b, newRig(b).listen(Monitor{}), "")
+	cmd := []byte(`{"execute": "query-status", "id": 17}` + "\n")
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := p.Write(cmd); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := p.r.ReadSlice('\n'); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
