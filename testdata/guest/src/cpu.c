@@ -124,21 +124,20 @@ void idle(void)
 		irq_wait();
 }
 
-/* S5 is type 0 on q35; microvm has ACPI's generic event device instead, with
- * SLEEP_CONTROL (type 5) and RESET at 0xfea00200. */
+/* Where ACPI's tables do not help, as the q35 chipset has it. */
 void power_off(void)
 {
+	acpi_power_off();
 	outw(0x604, 0x2000);
-	wr8(0xfea00200, 5 << 2 | 0x20);
 	stop();
 }
 
 void reset(void)
 {
+	acpi_reset();
 	outb(0xcf9, 2);
 	outb(0xcf9, 6);
 	outb(0x64, 0xfe);
-	wr8(0xfea00202, 0x42);
 	ring0(r0_triple);
 	stop();
 }

@@ -53,7 +53,7 @@ extern volatile u64 fault_info[6]; /* vector, error, rip, cs, rsp, cr2 */
 extern u32 start_info;
 u64 ring0(void *fn, ...);
 void r0_wait(void), r0_stop(void), r0_triple(void);
-void r0_set_cr3(u64), r0_wrmsr(u64, u64), r0_cpuid(u64, u64, u32 *);
+void r0_set_cr3(u64), r0_wrmsr(u64, u64), r0_out(u64, u64), r0_cpuid(u64, u64, u32 *);
 u64 r0_rdmsr(u64);
 
 /* cpu.c */
@@ -94,6 +94,12 @@ void *temp(u64 size);           /* zeroed pages until the command ends */
 void temp_release(void);
 void heap_init(u64 from, u64 to);
 u64 heap_free(void);
+
+struct args;
+
+/* acpi.c: both return when the tables do not say how. */
+void acpi_power_off(void), acpi_reset(void);
+int cmd_acpi(struct args *);
 
 /* args.c: the words after a command, "key=value" each. */
 struct args {

@@ -115,7 +115,7 @@ static int cmd_shell(struct args *a)
 }
 
 const struct command commands[] = {
-	{"print", cmd_print}, {"help", cmd_help}, {"shell", cmd_shell}, {"pci", cmd_pci}, {"irqs", cmd_irqs}, {"cpuid", cmd_cpuid},
+	{"print", cmd_print}, {"help", cmd_help}, {"shell", cmd_shell}, {"pci", cmd_pci}, {"irqs", cmd_irqs}, {"cpuid", cmd_cpuid}, {"acpi", cmd_acpi},
 	{"spin", cmd_spin}, {"idle", cmd_idle}, {"halt", cmd_halt}, {"exit", cmd_exit}, {"poweroff", cmd_poweroff}, {"reset", cmd_reset},
 	{"triple", cmd_triple}, {"panic", cmd_panic}, {"fault", cmd_fault}, {"ioexit", cmd_ioexit}, {"mmioexit", cmd_mmioexit},
 	{"mem.map", cmd_mem_map}, {"mem.pattern", cmd_mem_pattern}, {"mem.module", cmd_mem_module}, {"rng", cmd_rng},

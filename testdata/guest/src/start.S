@@ -147,7 +147,7 @@ ring0:
 	ret
 
 /* What ring0 is used for. */
-	.globl	r0_wait, r0_stop, r0_set_cr3, r0_wrmsr, r0_rdmsr, r0_cpuid, r0_triple
+	.globl	r0_wait, r0_stop, r0_set_cr3, r0_wrmsr, r0_rdmsr, r0_cpuid, r0_triple, r0_out
 r0_wait:				/* until an interrupt came */
 	sti
 	hlt
@@ -184,6 +184,12 @@ r0_cpuid:				/* (leaf, subleaf, u32 regs[4]) */
 	mov	%ecx, 8(%r8)
 	mov	%edx, 12(%r8)
 	pop	%rbx
+	ret
+r0_out:					/* (port, n): n writes of a byte */
+	mov	%edi, %edx
+1:	outb	%al, %dx
+	dec	%rsi
+	jnz	1b
 	ret
 r0_triple:
 	lidt	no_idt
