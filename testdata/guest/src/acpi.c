@@ -5,7 +5,7 @@ struct header { char sig[4]; u32 len; u8 rev, sum; char oem[26]; } __attribute__
 struct gas { u8 space, width, offset, size; u64 addr; } __attribute__((packed));
 
 enum { GAS_IO = 1 };
-enum { FADT_DSDT = 40, FADT_PM1A_CNT = 64, FADT_FLAGS = 112, FADT_RESET = 116, FADT_RESET_VALUE = 128, FADT_SLEEP = 244 };
+enum { FADT_DSDT = 40, FADT_PM1A_CNT = 64, FADT_FLAGS = 112, FADT_RESET = 116, FADT_RESET_VALUE = 128, FADT_X_DSDT = 140, FADT_SLEEP = 244 };
 #define HW_REDUCED (1u << 20)
 #define SLP_EN 0x2000 /* of PM1_CNT; SLEEP_CONTROL's is bit 5 */
 
@@ -45,8 +45,11 @@ static u8 *fadt(void)
  * are known: zero, one, and a byte. */
 static u8 s5_type(u8 *f)
 {
-	struct header *d = (struct header *)(u64)*(u32 *)(f + FADT_DSDT);
-	for (u8 *p = (u8 *)(d + 1), *last = (u8 *)d + d->len - 12; d->len > 64 && p < last; p++)
+	u64 addr = *(u32 *)(f + FADT_DSDT);
+	if (!addr && ((struct header *)f)->rev >= 3)
+		addr = *(u64 *)(f + FADT_X_DSDT);
+	struct header *d = (struct header *)addr;
+	for (u8 *p = (u8 *)(d + 1); d && p + 9 <= (u8 *)d + d->len; p++)
 		if (!memcmp(p, "_S5_\x12", 5)) {
 			p += 7; /* name, package, its length and count */
 			return p[0] == 0x0a ? p[1] : p[0];
