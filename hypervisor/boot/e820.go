@@ -54,6 +54,9 @@ func BuildE820(regions []mem.Region, special ...E820Entry) []E820Entry {
 
 // overlay returns m with s in place of what it overlaps.
 func overlay(m []E820Entry, s E820Entry) []E820Entry {
+	if s.Size == 0 {
+		return m
+	}
 	var out []E820Entry
 	for _, e := range m {
 		if e.end() <= s.Base || e.Base >= s.end() {
@@ -67,7 +70,7 @@ func overlay(m []E820Entry, s E820Entry) []E820Entry {
 			out = append(out, E820Entry{s.end(), e.end() - s.end(), e.Type})
 		}
 	}
-	if s.Type != Hole && s.Size != 0 {
+	if s.Type != Hole {
 		out = append(out, s)
 	}
 	return out
