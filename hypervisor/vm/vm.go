@@ -53,6 +53,7 @@ type VM struct {
 
 	control  *lifecycle.Control
 	chardevs chardev.Registry
+	drives   map[string]string // who uses a drive, by its id
 	events   *events.Broker
 	server   *server.Server
 	serving  sync.WaitGroup
@@ -61,7 +62,7 @@ type VM struct {
 
 // New builds the VM that cfg describes. On an error nothing is left behind.
 func New(ctx context.Context, cfg *config.Config, opt Options) (*VM, error) {
-	v := &VM{cfg: cfg, opt: opt, events: events.NewBroker()}
+	v := &VM{cfg: cfg, opt: opt, events: events.NewBroker(), drives: map[string]string{}}
 	v.hw = &hardware{failed: v.failed}
 	v.control = lifecycle.New(v.hw, notices{v}, runstate.Actions{
 		Reboot: cfg.Reboot, Shutdown: cfg.Shutdown, Panic: cfg.Panic, Watchdog: cfg.Watchdog,

@@ -1,0 +1,248 @@
+package hostfile
+
+import (
+	"errors"
+	"fmt"
+	"math"
+
+	"golang.org/x/sys/unix"
+
+	"hv/block/uring"
+)
+
+// Wait's and the ring's own tags, above those of requests.
+const (
+	tagKick = math.MaxUint64 - iota
+	tagWake
+)
+
+// IO is one queue's way to the image.
+type IO interface {
+	// Submit queues a request of n bytes at off. bufs are its data, tag comes
+	// back at its completion and is below the depth that NewIO was given.
+	Submit(op uint8, tag uint32, off, n int64, bufs [][]byte) error
+	// Wait starts what was submitted and calls done for each completion, with
+	// the bytes moved or a negative error number. If it is to block it sleeps until
+	// something completes, the kick descriptor is signalled (kicked) or Wake
+	// is called.
+	Wait(block bool, done func(tag uint32, res int32)) (kicked bool, err error)
+	// Wake ends a Wait, now or the next one. Any goroutine may call it.
+	Wake()
+	// Close gives everything back; no request may be under way.
+	Close() error
+}
+
+// NewIO makes a way to the image for the calling thread, for up to depth requests
+// at once.
+func (f *File) NewIO(kick int, depth uint32) (IO, error) {
+	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		return nil, fmt.Errorf("eventfd: %w", err)
+	}
+	if f.cfg.Threads {
+		return newPool(f, kick, wake, depth), nil
+	}
+	r, err := uring.New(depth + 2)
+	if err != nil {
+		if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM) {
+			return newPool(f, kick, wake, depth), nil
+		}
+		unix.Close(wake)
+		return nil, err
+	}
+	return &ringIO{file: f, ring: r, kick: kick, wake: wake, iovs: make([][]unix.Iovec, depth), started: make([]request, depth)}, nil
+}
+
+// request is what has to be remembered of one under way.
+type request struct {
+	op     uint8
+	off, n int64
+}
+
+// ringIO is IO by io_uring.
+type ringIO struct {
+	file       *File
+	ring       *uring.Ring
+	kick, wake int
+	iovs       [][]unix.Iovec // by tag; grown once, then reused
+	started    []request
+	armed      bool
+}
+
+// arm has the ring watch a descriptor.
+func (q *ringIO) arm(fd int, tag uint64) error {
+	s, err := q.ring.Next()
+	if err != nil {
+		return err
+	}
+	s.Op, s.FD, s.OpFlags, s.Len, s.UserData = uring.OpPollAdd, int32(fd), unix.POLLIN, uring.PollMulti, tag
+	return nil
+}
+
+func (q *ringIO) Submit(op uint8, tag uint32, off, n int64, bufs [][]byte) error {
+	s, err := q.ring.Next()
+	if errors.Is(err, uring.ErrFull) {
+		if err := q.ring.Enter(0); err != nil {
+			return err
+		}
+		s, err = q.ring.Next()
+	}
+	if err != nil {
+		return err
+	}
+	q.started[tag] = request{op, off, n}
+	s.UserData, s.FD, s.Off = uint64(tag), int32(q.file.fd), uint64(off)
+	switch op {
+	case OpRead, OpWrite:
+		v := q.iovs[tag][:0]
+		for _, b := range bufs {
+			var iov unix.Iovec
+			iov.Base = &b[0]
+			iov.SetLen(len(b))
+			v = append(v, iov)
+		}
+		q.iovs[tag] = v
+		s.SetIovecs(v)
+		s.Op = uring.OpReadv
+		if op == OpWrite {
+			s.Op = uring.OpWritev
+			if q.file.cfg.WriteThrough {
+				s.OpFlags = unix.RWF_DSYNC
+			}
+		}
+	case OpFlush:
+		q.flush(s)
+	default:
+		s.Op, s.Addr, s.Len = uring.OpFallocate, uint64(n), q.file.fallocateMode(op)
+		if op == OpDiscard && !q.file.cfg.Discard {
+			s.Op = uring.OpNop
+		}
+	}
+	return nil
+}
+
+func (q *ringIO) flush(s *uring.SQE) {
+	s.Op, s.Off, s.OpFlags = uring.OpFsync, 0, uring.FsyncData
+	if q.file.cfg.NoFlush || q.file.cfg.ReadOnly {
+		s.Op, s.OpFlags = uring.OpNop, 0
+	}
+}
+
+// fallocateMode returns how to discard or zero a range.
+func (f *File) fallocateMode(op uint8) uint32 {
+	if op == OpWriteZeroes || op == OpWriteZeroesUnmap && !f.cfg.Discard {
+		return unix.FALLOC_FL_ZERO_RANGE | unix.FALLOC_FL_KEEP_SIZE
+	}
+	return unix.FALLOC_FL_PUNCH_HOLE | unix.FALLOC_FL_KEEP_SIZE
+}
+
+func (q *ringIO) Wait(block bool, done func(tag uint32, res int32)) (bool, error) {
+	if !q.armed {
+		if err := errors.Join(q.arm(q.kick, tagKick), q.arm(q.wake, tagWake)); err != nil {
+			return false, err
+		}
+		q.armed = true
+	}
+	wait := uint32(0)
+	if block {
+		wait = 1
+	}
+	if err := q.ring.Enter(wait); err != nil {
+		return false, err
+	}
+	kicked := false
+	for c, ok := q.ring.Reap(); ok; c, ok = q.ring.Reap() {
+		switch c.UserData {
+		case tagKick, tagWake:
+			kicked = kicked || c.UserData == tagKick
+			if c.Flags&uring.MoreToCome == 0 {
+				if err := q.rearm(c.UserData); err != nil {
+					return kicked, err
+				}
+			}
+		default:
+			q.complete(uint32(c.UserData), c.Res, done)
+		}
+	}
+	return kicked, nil
+}
+
+// rearm watches a descriptor again whose watch ended.
+func (q *ringIO) rearm(tag uint64) error {
+	if tag == tagWake {
+		return q.arm(q.wake, tag)
+	}
+	return q.arm(q.kick, tag)
+}
+
+// complete reports a completion, after another way for what the file system cannot
+// do: zeroes are then written, and a discard is only advice.
+func (q *ringIO) complete(tag uint32, res int32, done func(tag uint32, res int32)) {
+	r := q.started[tag]
+	if res == -int32(unix.EOPNOTSUPP) {
+		switch r.op {
+		case OpDiscard:
+			res = 0
+		case OpWriteZeroes, OpWriteZeroesUnmap:
+			res = q.file.zero(r.off, r.n)
+		}
+	}
+	if (r.op == OpRead || r.op == OpWrite) && res >= 0 && int64(res) < r.n {
+		res = q.file.rest(r, res, q.iovs[tag])
+	}
+	done(tag, res)
+}
+
+func (q *ringIO) Wake() { _, _ = unix.Write(q.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0}) }
+
+func (q *ringIO) Close() error { return errors.Join(q.ring.Close(), unix.Close(q.wake)) }
+
+// zero writes zeroes where the file system cannot make them.
+func (f *File) zero(off, n int64) int32 {
+	buf := make([]byte, min(n, 1<<20))
+	for n > 0 {
+		m, err := unix.Pwrite(f.fd, buf[:min(n, int64(len(buf)))], off)
+		if err != nil {
+			return errno(err)
+		}
+		off, n = off+int64(m), n-int64(m)
+	}
+	return 0
+}
+
+// rest finishes a request that moved less than it should: at the end of a
+// file a read has zeroes, everything else goes on where it stopped.
+func (f *File) rest(r request, moved int32, iovs []unix.Iovec) int32 {
+	total := int64(moved)
+	for total < r.n {
+		b := piece(iovs, total)
+		if len(b) == 0 {
+			return -int32(unix.EIO)
+		}
+		var n int
+		var err error
+		if r.op == OpRead {
+			n, err = unix.Pread(f.fd, b, r.off+total)
+			if n == 0 && err == nil {
+				clear(b)
+				n = len(b)
+			}
+		} else {
+			n, err = unix.Pwrite(f.fd, b, r.off+total)
+		}
+		if err != nil {
+			return errno(err)
+		}
+		total += int64(n)
+	}
+	return int32(total)
+}
+
+// errno returns an error as completions carry it.
+func errno(err error) int32 {
+	var e unix.Errno
+	if errors.As(err, &e) {
+		return -int32(e)
+	}
+	return -int32(unix.EIO)
+}

@@ -1,0 +1,304 @@
+package virtioblk
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+
+	"hv/devices/virtio"
+)
+
+// state is what a worker is asked to do, and does.
+type state int
+
+const (
+	stateRunning state = iota
+	statePaused
+	stateEnded
+)
+
+// worker serves one queue.
+type worker struct {
+	dev  *Device
+	q    *virtio.Queue
+	tell virtio.Transport
+	io   IO
+
+	requests []request
+	free     []uint32
+	inflight int
+	pushed   bool
+	complete func(tag uint32, res int32)
+	fault    error // of the back end; the worker can do nothing more
+
+	mu    sync.Mutex
+	cond  *sync.Cond
+	asked state
+	is    state
+	done  sync.WaitGroup
+}
+
+// startWorker starts a worker and returns when it is ready.
+func (d *Device) startWorker(q *virtio.Queue, r *virtio.Resources) (*worker, error) {
+	size := uint32(q.Queue.Config().Size)
+	w := &worker{dev: d, q: q, tell: r.Transport, requests: make([]request, size)}
+	w.cond = sync.NewCond(&w.mu)
+	w.complete = w.completed
+	for tag := range size {
+		w.free = append(w.free, size-1-tag)
+	}
+	ready := make(chan error, 1)
+	w.done.Go(func() { w.run(ready) })
+	if err := <-ready; err != nil {
+		w.done.Wait()
+		return nil, err
+	}
+	return w, nil
+}
+
+// ask tells the worker what to do.
+func (w *worker) ask(s state) {
+	w.mu.Lock()
+	if w.asked != stateEnded {
+		w.asked = s
+	}
+	w.cond.Broadcast()
+	w.mu.Unlock()
+	w.io.Wake()
+}
+
+// await returns when the worker does what it was asked to, or has ended.
+func (w *worker) await(s state) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for w.is != s && w.is != stateEnded {
+		w.cond.Wait()
+	}
+}
+
+// end stops the worker. A nil worker has ended.
+func (w *worker) end() error {
+	if w == nil {
+		return nil
+	}
+	w.ask(stateEnded)
+	w.done.Wait()
+	return w.io.Close()
+}
+
+// run is the worker's thread.
+func (w *worker) run(ready chan<- error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	io, err := w.dev.backend.NewIO(w.q.Kick, uint32(len(w.requests)))
+	w.io = io
+	ready <- err
+	if err != nil {
+		return
+	}
+	defer w.set(stateEnded)
+	defer w.recovered()
+	w.q.DisableKicks()
+	for w.obey() {
+		w.serve()
+	}
+}
+
+// recovered turns a panic of ours into a broken device.
+func (w *worker) recovered() {
+	if p := recover(); p != nil {
+		w.tell.NeedsReset(fmt.Errorf("worker: %v", p))
+	}
+}
+
+func (w *worker) set(s state) {
+	w.mu.Lock()
+	w.is = s
+	w.cond.Broadcast()
+	w.mu.Unlock()
+}
+
+// obey does what the worker was asked to and reports whether it goes on.
+func (w *worker) obey() bool {
+	w.mu.Lock()
+	asked := w.asked
+	w.mu.Unlock()
+	if asked == stateRunning {
+		return true
+	}
+	w.drain()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for w.asked == statePaused {
+		w.is = statePaused
+		w.cond.Broadcast()
+		w.cond.Wait()
+	}
+	w.is = stateRunning
+	return w.asked == stateRunning
+}
+
+// drain completes what is under way.
+func (w *worker) drain() {
+	for w.inflight > 0 {
+		w.wait(true)
+	}
+	w.publish()
+}
+
+// serve takes what the driver made available. Once there is nothing more it
+// starts all of it and sleeps, in one system call.
+func (w *worker) serve() {
+	popped := w.take()
+	w.publish()
+	if popped && len(w.free) > 0 {
+		return
+	}
+	// Have the driver notify, unless something came meanwhile.
+	block := w.fault != nil || len(w.free) == 0 || !w.q.EnableKicks()
+	if w.wait(block) {
+		w.q.DisableKicks()
+	}
+}
+
+// wait starts and completes requests. A back end that fails breaks the device: it
+// cannot say what became of the requests.
+func (w *worker) wait(block bool) bool {
+	kicked, err := w.io.Wait(block, w.complete)
+	if err != nil {
+		w.broke(fmt.Errorf("back end: %w", err))
+		w.inflight = 0
+	}
+	return kicked
+}
+
+func (w *worker) broke(err error) {
+	if w.fault == nil {
+		w.fault = err
+		w.tell.NeedsReset(err)
+	}
+}
+
+// publish shows completions to the driver.
+func (w *worker) publish() {
+	if w.pushed {
+		w.pushed = false
+		if w.q.Publish() {
+			w.q.Interrupt()
+		}
+	}
+}
+
+// take starts all available requests and reports whether there were any.
+func (w *worker) take() bool {
+	any := false
+	for len(w.free) > 0 && w.fault == nil {
+		tag := w.free[len(w.free)-1]
+		r := &w.requests[tag]
+		ok, err := w.q.Pop(&r.chain)
+		if err != nil {
+			w.broke(err)
+			return any
+		}
+		if !ok {
+			return any
+		}
+		any = true
+		w.free = w.free[:len(w.free)-1]
+		w.start(tag, r)
+	}
+	return any
+}
+
+// start parses a request and submits it, or completes it at once.
+func (w *worker) start(tag uint32, r *request) {
+	err := r.parse(w.dev)
+	if errors.Is(err, errShape) {
+		w.broke(err)
+		w.free = append(w.free, tag)
+		return
+	}
+	op, ok := w.op(r)
+	if !ok && err == nil {
+		err = errUnsupp
+	}
+	switch {
+	case errors.Is(err, errUnsupp):
+		w.finish(tag, statusUnsupp, 1)
+	case err != nil:
+		w.finish(tag, statusIOErr, 1)
+	case r.typ == typeGetID:
+		w.identify(tag, r)
+	case r.n == 0 && op != OpFlush:
+		w.finish(tag, statusOK, 1)
+	default:
+		if err := w.io.Submit(op, tag, r.off, r.n, r.data); err != nil {
+			w.finish(tag, statusIOErr, 1)
+			return
+		}
+		w.inflight++
+	}
+}
+
+// op returns the operation for a request; false if the disk cannot do it.
+func (w *worker) op(r *request) (uint8, bool) {
+	readOnly := w.dev.backend.ReadOnly()
+	switch r.typ {
+	case typeIn:
+		return OpRead, true
+	case typeOut:
+		return OpWrite, !readOnly
+	case typeFlush:
+		return OpFlush, true
+	case typeDiscard:
+		return OpDiscard, !readOnly && w.dev.cfg.Discard
+	case typeWriteZeroes:
+		if r.unmap {
+			return OpWriteZeroesUnmap, !readOnly && w.dev.cfg.WriteZeroes
+		}
+		return OpWriteZeroes, !readOnly && w.dev.cfg.WriteZeroes
+	}
+	return OpRead, true
+}
+
+// identify answers GET_ID: the serial number, padded with zeroes.
+func (w *worker) identify(tag uint32, r *request) {
+	var id [serialSize]byte
+	copy(id[:], w.dev.cfg.Serial)
+	n := min(uint32(len(id)), r.chain.InLen()-1)
+	r.chain.CopyIn(id[:n], 0)
+	w.finish(tag, statusOK, n+1)
+}
+
+// completed is called for each completion of the back end.
+func (w *worker) completed(tag uint32, res int32) {
+	r := &w.requests[tag]
+	w.inflight--
+	// Without a write cache a write is complete only once it is durable.
+	if res >= 0 && r.typ == typeOut && !w.dev.writeback.Load() && r.n >= 0 {
+		r.n = -1
+		if w.io.Submit(OpFlush, tag, 0, 0, nil) == nil {
+			w.inflight++
+			return
+		}
+		res = -1
+	}
+	switch {
+	case res < 0:
+		w.finish(tag, statusIOErr, 1)
+	case r.typ == typeIn:
+		w.finish(tag, statusOK, uint32(r.n)+1)
+	default:
+		w.finish(tag, statusOK, 1)
+	}
+}
+
+// finish completes a request towards the driver.
+func (w *worker) finish(tag uint32, status byte, written uint32) {
+	r := &w.requests[tag]
+	r.status[0] = status
+	w.q.Push(&r.chain, written)
+	w.pushed = true
+	w.free = append(w.free, tag)
+}
