@@ -49,7 +49,7 @@ static int cmd_irqs(struct args *a)
 
 static int cmd_exit(struct args *a)
 {
-	outb(0x501, arg_num(a, "exit", failures != 0));
+	outb(0x501, a->val[0] ? parse_num(a->val[0]) : failures != 0);
 	power_off();
 }
 
