@@ -1,0 +1,18 @@
+package virtionet
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// readv and writev take iovecs that are already made, so that nothing is allocated.
+func readv(fd int, v []unix.Iovec) (int, unix.Errno) {
+	n, _, errno := unix.Syscall(unix.SYS_READV, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(v))), uintptr(len(v)))
+	return int(n), errno
+}
+
+func writev(fd int, v []unix.Iovec) unix.Errno {
+	_, _, errno := unix.Syscall(unix.SYS_WRITEV, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(v))), uintptr(len(v)))
+	return errno
+}
