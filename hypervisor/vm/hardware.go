@@ -31,13 +31,15 @@ type disk interface{ Flush() error }
 // devices. It implements lifecycle.Hardware. cpus is nil on a machine without
 // processors.
 type hardware struct {
-	sys   *kvm.System
-	kvm   *kvm.VM
-	chip  *irqchip.Chip
-	mem   *mem.Memory
-	board *machine.Board
-	cpus  *vcpu.Group
-	cpuid *cpuid.Builder
+	sys  *kvm.System
+	kvm  *kvm.VM
+	chip *irqchip.Chip
+	mem  *mem.Memory
+	// shared says that RAM is a file, or shared by others.
+	shared bool
+	board  *machine.Board
+	cpus   *vcpu.Group
+	cpuid  *cpuid.Builder
 
 	bootParams machine.BootParams
 	devices    []quiet
@@ -68,6 +70,7 @@ func (h *hardware) addRAM(cfg *config.Config, layout machine.Layout) error {
 		return err
 	}
 	h.undo.later(backend.Close)
+	h.shared = backend.FD >= 0
 	if uint64(len(backend.Data)) < cfg.Memory.Size {
 		return fmt.Errorf("memory backend %s is smaller than -m", cfg.Machine.MemoryBackend)
 	}

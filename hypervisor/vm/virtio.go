@@ -2,19 +2,69 @@ package vm
 
 import (
 	"fmt"
+	"net"
+	"strconv"
+	"strings"
 
-	"hv/block/hostfile"
 	"hv/devices/qdev"
 	"hv/devices/virtio"
+	"hv/devices/virtio/virtioballoon"
 	"hv/devices/virtio/virtioblk"
+	"hv/devices/virtio/virtionet"
+	"hv/devices/virtio/virtiorng"
+	"hv/devices/virtio/virtioserial"
 	"hv/devices/virtio/vpci"
 	"hv/hypervisor/config"
+	"hv/net/tap"
+	"hv/qmp/chardev"
+	"hv/qmp/events"
+	"hv/qmp/qapi"
 )
 
-// balloon is what the balloon commands need of a device.
-type balloon interface {
-	Actual() uint64
-	SetTarget(bytes uint64)
+// Configurations of the devices on PCI: the device's properties and the
+// transport's.
+type (
+	blkConfig struct {
+		virtioblk.Config
+		vpci.Options
+	}
+	netConfig struct {
+		virtionet.Config
+		vpci.Options
+	}
+	rngConfig struct {
+		virtiorng.Config
+		vpci.Options
+	}
+	balloonConfig struct {
+		virtioballoon.Config
+		vpci.Options
+	}
+	serialPCIConfig struct {
+		virtioserial.Config
+		vpci.Options
+	}
+)
+
+// portConfig is the properties of virtserialport and virtconsole.
+type portConfig struct {
+	Chardev string `prop:"chardev" desc:"ID of a chardev to use as a backend"`
+	Name    string `prop:"name" desc:"name that the guest finds the port by"`
+	Nr      uint32 `prop:"nr" default:"0xffffffff" desc:"port number; the first free one if it is not given"`
+}
+
+func virtioDrivers() []*qdev.Driver {
+	return []*qdev.Driver{
+		pciDriver("virtio-blk", qdev.Storage, func(c *blkConfig) *vpci.Options { return &c.Options }, makeBlk),
+		pciDriver("virtio-net", qdev.Network, func(c *netConfig) *vpci.Options { return &c.Options }, makeNet),
+		pciDriver("virtio-rng", qdev.Misc, func(c *rngConfig) *vpci.Options { return &c.Options }, makeRNG),
+		pciDriver("virtio-balloon", qdev.Misc, func(c *balloonConfig) *vpci.Options { return &c.Options }, makeBalloon),
+		pciDriver("virtio-serial", qdev.Input, func(c *serialPCIConfig) *vpci.Options { return &c.Options }, makeSerialPCI),
+		driver(qdev.Driver{Name: "virtserialport", Parent: "virtio-serial-port", Bus: "virtio-serial-bus", Category: qdev.Input},
+			func(v *VM, in *qdev.Instance, c *portConfig) error { return v.addPort(in, c, false) }),
+		driver(qdev.Driver{Name: "virtconsole", Parent: "virtserialport", Bus: "virtio-serial-bus", Category: qdev.Input},
+			func(v *VM, in *qdev.Instance, c *portConfig) error { return v.addPort(in, c, true) }),
+	}
 }
 
 // pciDriver makes the driver of a virtio device on PCI: make creates the device from
@@ -52,54 +102,127 @@ func (v *VM) addVirtio(in *qdev.Instance, dev virtio.Device, opt vpci.Options) e
 	return nil
 }
 
-type blkConfig struct {
-	virtioblk.Config
-	vpci.Options
-}
-
-func virtioDrivers() []*qdev.Driver {
-	return []*qdev.Driver{
-		pciDriver("virtio-blk", qdev.Storage, func(c *blkConfig) *vpci.Options { return &c.Options }, makeBlk),
-	}
-}
-
-// medium gives a virtio disk its back end's type for IO.
-type medium struct{ *hostfile.File }
-
-func (m medium) NewIO(kick int, depth uint32) (virtioblk.IO, error) { return m.File.NewIO(kick, depth) }
-
-func makeBlk(v *VM, in *qdev.Instance, c *blkConfig) (virtio.Device, error) {
-	if c.Drive == "" {
-		return nil, fmt.Errorf("drive property not set")
-	}
-	drive, err := v.claimDrive(c.Drive, in)
+func makeNet(v *VM, in *qdev.Instance, c *netConfig) (virtio.Device, error) {
+	link, err := v.openNetdev(c.Netdev, in)
 	if err != nil {
 		return nil, err
 	}
-	f, err := hostfile.Open(hostfile.Config{
-		Path: drive.File, ReadOnly: drive.ReadOnly, Direct: drive.Direct, NoFlush: drive.NoFlush, WriteThrough: drive.WriteThrough,
-		Discard: drive.Discard == "unmap" || drive.Discard == "on", Threads: drive.AIO == "threads", Lock: drive.Locking != "off", Shared: c.ShareRW,
+	if c.MAC == nil {
+		c.MAC = net.HardwareAddr{0x52, 0x54, 0x00, 0x12, 0x34, 0x56 + byte(len(v.netdevs)-1)}
+	}
+	return virtionet.New(c.Config, link, func(err error) {
+		v.opt.Log.WithError(err).WithField("device", in.Label()).Error("the host's network link is gone")
 	})
-	if err != nil {
-		return nil, err
-	}
-	v.undo.later(f.Close)
-	v.hw.disks = append(v.hw.disks, f)
-	return virtioblk.New(c.Config, medium{f})
 }
 
-// claimDrive returns the drive with an id for one device's use.
-func (v *VM) claimDrive(id string, in *qdev.Instance) (*config.Drive, error) {
-	for i := range v.cfg.Drives {
-		d := &v.cfg.Drives[i]
-		if d.ID != id {
+// openNetdev opens the netdev with an id for one device's use.
+func (v *VM) openNetdev(id string, in *qdev.Instance) (*tap.Tap, error) {
+	for _, n := range v.cfg.Netdevs {
+		if n.ID != id {
 			continue
 		}
-		if user := v.drives[id]; user != "" {
-			return nil, fmt.Errorf("Drive '%s' is already in use by %s", id, user)
+		if user := v.netdevs[id]; user != "" {
+			return nil, fmt.Errorf("netdev '%s' is already in use by %s", id, user)
 		}
-		v.drives[id] = in.Label()
-		return d, nil
+		v.netdevs[id] = in.Label()
+		fds, err := descriptors(n)
+		if err != nil {
+			return nil, fmt.Errorf("netdev %s: %w", id, err)
+		}
+		t, err := tap.Open(tap.Config{
+			ID: id, Ifname: n.Ifname, FDs: fds, Queues: int(n.Queues), Script: n.Script, DownScript: n.DownScript, Sndbuf: int(n.Sndbuf),
+		})
+		if err == nil {
+			v.undo.later(t.Close)
+		}
+		return t, err
 	}
-	return nil, fmt.Errorf("Property '%s.drive' can't find value '%s'", in.Driver.Name, id)
+	return nil, fmt.Errorf("Property '%s.netdev' can't find value '%s'", in.Driver.Name, id)
+}
+
+// descriptors returns the numbers in fd= or fds=.
+func descriptors(n config.Netdev) ([]int, error) {
+	list := n.FDs
+	if n.FD != "" {
+		list = n.FD
+	}
+	if list == "" {
+		return nil, nil
+	}
+	var out []int
+	for _, s := range strings.Split(list, ":") {
+		fd, err := strconv.Atoi(s)
+		if err != nil || fd <= 2 {
+			return nil, fmt.Errorf("'%s' is no descriptor number above 2", s)
+		}
+		out = append(out, fd)
+	}
+	return out, nil
+}
+
+func makeBalloon(v *VM, _ *qdev.Instance, c *balloonConfig) (virtio.Device, error) {
+	if v.balloon != nil {
+		return nil, fmt.Errorf("Only one balloon device is supported")
+	}
+	d := virtioballoon.New(c.Config, v.cfg.Memory.Size, v.hw, func(actual uint64) {
+		events.Emit(v.events, qapi.EventBalloonChange, qapi.BalloonChangeEvent{Actual: int64(actual)})
+	})
+	v.balloon = d
+	return d, nil
+}
+
+func makeSerialPCI(_ *VM, _ *qdev.Instance, c *serialPCIConfig) (virtio.Device, error) {
+	return virtioserial.New(c.Config)
+}
+
+// serialBus returns the virtio-serial device whose bus has a name: its id with .0, or
+// virtio-serial-bus.N; the last one for "".
+func (v *VM) serialBus(name string) (*virtioserial.Device, error) {
+	var last *virtioserial.Device
+	n := 0
+	for _, in := range v.tree.Devices() {
+		d, ok := in.Device.(*virtioserial.Device)
+		if !ok {
+			continue
+		}
+		if name != "" && (name == in.ID+".0" || name == fmt.Sprintf("virtio-serial-bus.%d", n)) {
+			return d, nil
+		}
+		last = d
+		n++
+	}
+	if name != "" || last == nil {
+		return nil, fmt.Errorf("No 'virtio-serial-bus' bus found for device: add a virtio-serial-pci before it")
+	}
+	return last, nil
+}
+
+// addPort adds a port to a virtio-serial device, with a chardev behind it.
+func (v *VM) addPort(in *qdev.Instance, c *portConfig, isConsole bool) error {
+	d, err := v.serialBus(in.Bus)
+	if err != nil {
+		return err
+	}
+	var b chardev.Backend = chardev.Null{}
+	if c.Chardev != "" {
+		if b, err = v.chardevs.Claim(c.Chardev, in.Label()); err != nil {
+			return err
+		}
+	}
+	const auto = ^uint32(0)
+	id := in.ID
+	p, err := d.AddPort(virtioserial.PortConfig{
+		Nr: c.Nr, Auto: c.Nr == auto, Name: c.Name, Console: isConsole, Out: b, Space: b.Accept,
+		OnOpen: func(open bool) {
+			if id != "" {
+				events.Emit(v.events, qapi.EventVserportChange, qapi.VserportChangeEvent{Id: id, Open: open})
+			}
+		},
+	})
+	if err != nil {
+		return err
+	}
+	b.Attach(&console{port: p, connected: p.SetConnected})
+	in.Device = p
+	return nil
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"hv/devices/qdev"
+	"hv/devices/virtio/virtioballoon"
 	"hv/hypervisor/config"
 	"hv/hypervisor/lifecycle"
 	"hv/hypervisor/machine"
@@ -49,11 +50,12 @@ type VM struct {
 	hw   *hardware
 	tree qdev.Tree
 	// balloon is the balloon device, nil when there is none.
-	balloon balloon
+	balloon *virtioballoon.Device
 
 	control  *lifecycle.Control
 	chardevs chardev.Registry
 	drives   map[string]string // who uses a drive, by its id
+	netdevs  map[string]string // and a netdev
 	events   *events.Broker
 	server   *server.Server
 	serving  sync.WaitGroup
@@ -62,7 +64,7 @@ type VM struct {
 
 // New builds the VM that cfg describes. On an error nothing is left behind.
 func New(ctx context.Context, cfg *config.Config, opt Options) (*VM, error) {
-	v := &VM{cfg: cfg, opt: opt, events: events.NewBroker(), drives: map[string]string{}}
+	v := &VM{cfg: cfg, opt: opt, events: events.NewBroker(), drives: map[string]string{}, netdevs: map[string]string{}}
 	v.hw = &hardware{failed: v.failed}
 	v.control = lifecycle.New(v.hw, notices{v}, runstate.Actions{
 		Reboot: cfg.Reboot, Shutdown: cfg.Shutdown, Panic: cfg.Panic, Watchdog: cfg.Watchdog,

@@ -1,0 +1,113 @@
+package vm
+
+import (
+	"crypto/rand"
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"hv/block/hostfile"
+	"hv/devices/qdev"
+	"hv/devices/virtio"
+	"hv/devices/virtio/virtioblk"
+	"hv/devices/virtio/virtiorng"
+	"hv/hypervisor/config"
+	"hv/hypervisor/mem"
+)
+
+// medium gives a virtio disk its back end's type for IO.
+type medium struct{ *hostfile.File }
+
+func (m medium) NewIO(kick int, depth uint32) (virtioblk.IO, error) { return m.File.NewIO(kick, depth) }
+
+func makeBlk(v *VM, in *qdev.Instance, c *blkConfig) (virtio.Device, error) {
+	if c.Drive == "" {
+		return nil, fmt.Errorf("drive property not set")
+	}
+	drive, err := v.claimDrive(c.Drive, in)
+	if err != nil {
+		return nil, err
+	}
+	f, err := hostfile.Open(hostfile.Config{
+		Path: drive.File, ReadOnly: drive.ReadOnly, Direct: drive.Direct, NoFlush: drive.NoFlush, WriteThrough: drive.WriteThrough,
+		Discard: drive.Discard == "unmap" || drive.Discard == "on", Threads: drive.AIO == "threads", Lock: drive.Locking != "off", Shared: c.ShareRW,
+	})
+	if err != nil {
+		return nil, err
+	}
+	v.undo.later(f.Close)
+	v.hw.disks = append(v.hw.disks, f)
+	return virtioblk.New(c.Config, medium{f})
+}
+
+// claimDrive returns the drive with an id for one device's use.
+func (v *VM) claimDrive(id string, in *qdev.Instance) (*config.Drive, error) {
+	for i := range v.cfg.Drives {
+		d := &v.cfg.Drives[i]
+		if d.ID != id {
+			continue
+		}
+		if user := v.drives[id]; user != "" {
+			return nil, fmt.Errorf("Drive '%s' is already in use by %s", id, user)
+		}
+		v.drives[id] = in.Label()
+		return d, nil
+	}
+	return nil, fmt.Errorf("Property '%s.drive' can't find value '%s'", in.Driver.Name, id)
+}
+
+func makeRNG(v *VM, in *qdev.Instance, c *rngConfig) (virtio.Device, error) {
+	source, err := v.entropy(c.RNG, in)
+	if err != nil {
+		return nil, err
+	}
+	return virtiorng.New(c.Config, source)
+}
+
+// entropy opens the rng object with an id; without one it is the kernel's
+// generator.
+func (v *VM) entropy(id string, in *qdev.Instance) (io.Reader, error) {
+	if id == "" {
+		return rand.Reader, nil
+	}
+	for _, o := range v.cfg.Objects {
+		if o.ID != id || o.RNG == nil {
+			continue
+		}
+		if o.RNG.Filename == "" {
+			return rand.Reader, nil
+		}
+		f, err := os.Open(o.RNG.Filename)
+		if err != nil {
+			return nil, fmt.Errorf("object %s: %w", id, err)
+		}
+		v.undo.later(f.Close)
+		return f, nil
+	}
+	return nil, fmt.Errorf("Property '%s.rng' can't find value '%s'", in.Driver.Name, id)
+}
+
+// Discard gives guest memory back to the host, as a balloon's guest asks. What is
+// not whole pages of RAM is left alone.
+func (h *hardware) Discard(gpa, n uint64) error {
+	b, err := h.mem.Slice(gpa, n)
+	if err != nil {
+		return err
+	}
+	return h.Release(b)
+}
+
+// Release is Discard of a view. Shared memory goes from its file, private memory
+// from this process.
+func (h *hardware) Release(b []byte) error {
+	advice := unix.MADV_DONTNEED
+	if h.shared {
+		advice = unix.MADV_REMOVE
+	}
+	if len(b) < mem.PageSize {
+		return nil
+	}
+	return unix.Madvise(b, advice)
+}

@@ -1,0 +1,126 @@
+package linux
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"hv/test/hvrun"
+)
+
+// inventory is what a guest finds; the last line says that all was printed.
+const inventory = `
+echo cpus=$(grep -c ^processor /proc/cpuinfo)
+echo mem=$(sed -n 's/^MemTotal: *\([0-9]*\) kB/\1/p' /proc/meminfo)
+echo disks=$(for d in /sys/block/vd*; do echo ${d##*/}:$(cat $d/size):$(cat $d/serial); done)
+echo nics=$(cat /sys/class/net/eth*/address)
+echo ports=$(cat /sys/class/virtio-ports/*/name 2>/dev/null)
+echo hvc=$(ls /dev/hvc0)
+echo rng=$(cat /sys/class/misc/hw_random/rng_current)
+echo clock=$(cat /sys/devices/system/clocksource/clocksource0/current_clocksource)
+echo date=$(date +%s)
+dd if=/dev/vda bs=4k count=64 iflag=direct of=/tmp/a 2>/dev/null && echo read=ok
+echo hello >/dev/hvc0
+`
+
+type size struct{ cpus, mib int }
+
+func sizes() []size {
+	if !hvrun.Soak() {
+		return []size{{1, 256}, {2, 2048}, {8, 6144}}
+	}
+	var all []size
+	for _, cpus := range []int{1, 2, 8} {
+		for _, mib := range []int{256, 2048, 6144} {
+			all = append(all, size{cpus, mib})
+		}
+	}
+	return all
+}
+
+func TestBoots(t *testing.T) {
+	tap(t, "hvt0")
+	tap(t, "hvt1")
+	for _, s := range sizes() {
+		t.Run(fmt.Sprintf("cpus=%d,mem=%d", s.cpus, s.mib), func(t *testing.T) { boots(t, s) })
+	}
+}
+
+func boots(t *testing.T, s size) {
+	a, b := disk(t, "a.img", 64), disk(t, "b.img", 96)
+	p := hvrun.Start(t, hvrun.Binary(t), join(machine(s.cpus, s.mib), kernel(inventory, "net.ifnames=0"), []string{
+		"-drive", "file=" + a + ",format=raw,if=none,id=a", "-device", "virtio-blk-pci,drive=a,serial=first",
+		"-drive", "file=" + b + ",format=raw,if=none,id=b", "-device", "virtio-blk-pci,drive=b,serial=second",
+		"-netdev", "tap,id=n0,ifname=hvt0,script=no,downscript=no", "-device", "virtio-net-pci,netdev=n0,mac=52:54:00:00:00:01",
+		"-netdev", "tap,id=n1,ifname=hvt1,script=no,downscript=no", "-device", "virtio-net-pci,netdev=n1,mac=52:54:00:00:00:02",
+		"-device", "virtio-serial-pci", "-chardev", "file,id=c0,path=" + scratch(t) + "/hvc0", "-device", "virtconsole,chardev=c0",
+		"-chardev", "null,id=c1", "-device", "virtserialport,chardev=c1,name=org.example.port",
+		"-object", "rng-random,id=r,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=r",
+		"-device", "virtio-balloon-pci",
+	})...)
+	p.Expect(t, `script ended with 0`)
+	for key, want := range map[string]string{
+		"cpus": strconv.Itoa(s.cpus), "disks": "vda:131072:first vdb:196608:second",
+		"nics": "52:54:00:00:00:01 52:54:00:00:00:02", "ports": "org.example.port", "hvc": "/dev/hvc0",
+		"read": "ok", "rng": "virtio_rng.0", "clock": "kvm-clock",
+	} {
+		if got := field(t, p, key); got != want {
+			t.Errorf("%s is %q in the guest, not %q", key, got, want)
+		}
+	}
+	kib, err := strconv.Atoi(field(t, p, "mem"))
+	if err != nil || kib < s.mib*1024*85/100 || kib > s.mib*1024 {
+		t.Errorf("guest has %d KiB of %d MiB (%v)", kib, s.mib, err)
+	}
+	if status := p.Wait(t); status != 0 {
+		t.Errorf("exit status %d after the guest's power-off", status)
+	}
+}
+
+// TestDmesgLikeQEMU compares what the kernel complains about.
+func TestDmesgLikeQEMU(t *testing.T) {
+	img := disk(t, "d.img", 64)
+	tap(t, "hvt0")
+	devices := []string{
+		"-drive", "file=" + img + ",format=raw,if=none,id=d", "-device", "virtio-blk-pci,drive=d",
+		"-netdev", "tap,id=n,ifname=hvt0,script=no,downscript=no", "-device", "virtio-net-pci,netdev=n,romfile=",
+		"-device", "virtio-serial-pci", "-device", "virtio-rng-pci", "-device", "virtio-balloon-pci",
+		"-device", "pcie-root-port,id=rp1,chassis=1,slot=1",
+	}
+	complaints := func(program string, devices []string) map[string]string {
+		p := hvrun.Start(t, program, join(machine(2, 1024), kernel("dmesg -r | grep '^<[0-4]>' | sed 's/^/complaint=/'; echo all=done"), devices)...)
+		p.Expect(t, `(?m)^all=done`)
+		p.Wait(t)
+		found := map[string]string{}
+		for _, line := range strings.Split(p.Output(), "\n") {
+			if c, ok := strings.CutPrefix(strings.TrimSpace(line), "complaint="); ok {
+				found[normal(c)] = c
+			}
+		}
+		return found
+	}
+	theirs := complaints(qemu, devices)
+	var mine []string
+	for _, d := range devices {
+		mine = append(mine, strings.Replace(d, ",romfile=", "", 1))
+	}
+	ours := complaints(hvrun.Binary(t), mine)
+	for n, line := range ours {
+		if _, ok := theirs[n]; !ok {
+			t.Errorf("only under hv: %s", line)
+		}
+	}
+	t.Logf("%d complaints under hv, %d under QEMU", len(ours), len(theirs))
+}
+
+var (
+	stamp  = regexp.MustCompile(`^<\d>\[ *\d+\.\d+\] `)
+	number = regexp.MustCompile(`0x[0-9a-f]+|[0-9]+`)
+)
+
+// normal strips what differs from boot to boot: time stamps and numbers.
+func normal(line string) string {
+	return number.ReplaceAllString(stamp.ReplaceAllString(line, ""), "N")
+}

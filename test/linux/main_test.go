@@ -1,0 +1,78 @@
+// Package linux boots stock Debian kernels and a stock Debian image under hv,
+// beside QEMU where they are compared. It runs in the testbed: the test binary
+// starts itself again there.
+package linux
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+// assets are made on this machine and seen in the bed under the same paths.
+var assets = struct{ dir, kernel, vmlinux, initrd, image string }{}
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if os.Getenv("HV_TESTBED") != "" {
+		locate(os.Getenv("HV_ASSETS"))
+		os.Exit(m.Run())
+	}
+	status, err := inBed()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "testbed:", err)
+		os.Exit(1)
+	}
+	os.Exit(status)
+}
+
+func locate(dir string) {
+	assets.dir = dir
+	assets.kernel = os.Getenv("HV_GUEST_KERNEL")
+	assets.vmlinux = filepath.Join(dir, "vmlinux")
+	assets.initrd = filepath.Join(dir, "initrd")
+	assets.image = filepath.Join(dir, "debian.img")
+}
+
+// inBed makes the guests' files and runs this very test binary in the bed.
+func inBed() (int, error) {
+	dir, err := filepath.Abs("../out")
+	if err != nil {
+		return 0, err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return 0, err
+	}
+	bed, err := filepath.Abs("../testbed/testbed")
+	if err != nil {
+		return 0, err
+	}
+	locate(dir)
+	for _, args := range [][]string{
+		{"guest-kernel", assets.vmlinux},
+		{"guest-initrd", "--add", "/usr/bin/fio", assets.initrd},
+		{"image", "--kernel", assets.image},
+	} {
+		if out, err := exec.Command(bed, args...).CombinedOutput(); err != nil {
+			return 0, fmt.Errorf("%v: %w\n%s", args, err, out)
+		}
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return 0, err
+	}
+	limit := "1500"
+	if os.Getenv("HV_SOAK") != "" {
+		limit = "14400"
+	}
+	args := []string{"run", "--mem", "6144", "--scratch", "16", "--timeout", limit, "--env", "HV_ASSETS=" + dir, "--", self}
+	cmd := exec.Command(bed, append(args, os.Args[1:]...)...)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
+		return 0, err
+	}
+	return cmd.ProcessState.ExitCode(), nil
+}
