@@ -127,18 +127,24 @@ func (p *Proc) snapshot() (string, <-chan struct{}) {
 // Expect waits until the output matches a pattern and returns its submatches.
 func (p *Proc) Expect(t testing.TB, pattern string) []string {
 	t.Helper()
+	return p.ExpectAfter(t, 0, pattern)
+}
+
+// ExpectAfter is Expect for what is printed after the first from bytes.
+func (p *Proc) ExpectAfter(t testing.TB, from int, pattern string) []string {
+	t.Helper()
 	re := regexp.MustCompile(pattern)
 	deadline := time.After(Patience)
 	for {
 		s, grown := p.snapshot()
-		if m := re.FindStringSubmatch(s); m != nil {
+		if m := re.FindStringSubmatch(s[from:]); m != nil {
 			return m
 		}
 		select {
 		case <-grown:
 		case <-p.ended:
-			if s, _ := p.snapshot(); re.MatchString(s) {
-				return re.FindStringSubmatch(s)
+			if s, _ := p.snapshot(); re.MatchString(s[from:]) {
+				return re.FindStringSubmatch(s[from:])
 			}
 			t.Fatalf("ended (%v) without printing %q", p.status, pattern)
 		case <-deadline:

@@ -53,7 +53,7 @@ func inBed() (int, error) {
 	locate(dir)
 	for _, args := range [][]string{
 		{"guest-kernel", assets.vmlinux},
-		{"guest-initrd", "--add", "/usr/bin/fio", assets.initrd},
+		{"guest-initrd", assets.initrd},
 		{"image", "--kernel", assets.image},
 	} {
 		if out, err := exec.Command(bed, args...).CombinedOutput(); err != nil {
