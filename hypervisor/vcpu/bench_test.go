@@ -12,9 +12,6 @@ import (
 	"runtime"
 	"strings"
 	"testing"
-	"time"
-
-	"hv/hypervisor/kvm"
 )
 
 // outs returns a guest that makes n port writes to 0x10 and then one to 0x11.
@@ -101,41 +98,4 @@ func bareLoop(t testing.TB, n int) (float64, error) {
 	var ns float64
 	_, err = fmt.Sscan(strings.TrimSpace(string(out)), &ns)
 	return ns, err
-}
-
-// TestPortIOAgainstC notices when an exit has become much dearer than in the bare
-// loop. The promise is 1.3 times, which BenchmarkPortIO measures; other load on
-// the machine counts too here, so the limit is wide and the best try decides.
-func TestPortIOAgainstC(t *testing.T) {
-	if testing.Short() {
-		t.Skip("SKIPPED: a measurement")
-	}
-	const exits, tries, limit = 50000, 8, 1.6
-	best := 0.0
-	for range tries {
-		bare, err := bareLoop(t, exits)
-		if err != nil {
-			t.Skip("SKIPPED: ", err)
-		}
-		ratio := float64(goLoop(t, exits).Nanoseconds()) / bare
-		t.Logf("%.0f ns an exit in C, %.2f times that here", bare/exits, ratio)
-		if best == 0 || ratio < best {
-			best = ratio
-		}
-		if best <= limit {
-			return
-		}
-	}
-	t.Errorf("an exit costs %.2f times the bare loop, more than %.1f", best, limit)
-}
-
-func goLoop(t *testing.T, n int) time.Duration {
-	b, c, done := prepare(t, n)
-	if err := c.Do(func(*kvm.VCPU) {}); err != nil {
-		t.Fatal(err)
-	}
-	start := time.Now()
-	b.resume()
-	<-done
-	return time.Since(start)
 }
