@@ -13,6 +13,7 @@ import (
 	"hv/devices/virtio/virtionet"
 	"hv/devices/virtio/virtiorng"
 	"hv/devices/virtio/virtioserial"
+	"hv/devices/virtio/virtiovsock"
 	"hv/devices/virtio/vpci"
 	"hv/hypervisor/config"
 	"hv/net/tap"
@@ -40,6 +41,10 @@ type (
 		virtioballoon.Config
 		vpci.Options
 	}
+	vsockConfig struct {
+		virtiovsock.Config
+		vpci.Options
+	}
 	serialPCIConfig struct {
 		virtioserial.Config
 		vpci.Options
@@ -60,6 +65,7 @@ func virtioDrivers() []*qdev.Driver {
 		pciDriver("virtio-rng", qdev.Misc, func(c *rngConfig) *vpci.Options { return &c.Options }, makeRNG),
 		pciDriver("virtio-balloon", qdev.Misc, func(c *balloonConfig) *vpci.Options { return &c.Options }, makeBalloon),
 		pciDriver("virtio-serial", qdev.Input, func(c *serialPCIConfig) *vpci.Options { return &c.Options }, makeSerialPCI),
+		pciDriver("vhost-vsock", qdev.Misc, func(c *vsockConfig) *vpci.Options { return &c.Options }, makeVsock),
 		driver(qdev.Driver{Name: "virtserialport", Parent: "virtio-serial-port", Bus: "virtio-serial-bus", Category: qdev.Input},
 			func(v *VM, in *qdev.Instance, c *portConfig) error { return v.addPort(in, c, false) }),
 		driver(qdev.Driver{Name: "virtconsole", Parent: "virtserialport", Bus: "virtio-serial-bus", Category: qdev.Input},
@@ -169,6 +175,20 @@ func makeBalloon(v *VM, _ *qdev.Instance, c *balloonConfig) (virtio.Device, erro
 	})
 	v.balloon = d
 	return d, nil
+}
+
+func makeVsock(_ *VM, _ *qdev.Instance, c *vsockConfig) (virtio.Device, error) {
+	fd := -1
+	if c.VhostFD != "" {
+		n, err := strconv.Atoi(c.VhostFD)
+		if err != nil || n <= 2 {
+			return nil, fmt.Errorf("vhostfd '%s' is no descriptor number above 2", c.VhostFD)
+		}
+		fd = n
+	}
+	// The kernel takes split rings only.
+	c.Packed = false
+	return virtiovsock.New(c.Config, fd)
 }
 
 func makeSerialPCI(_ *VM, _ *qdev.Instance, c *serialPCIConfig) (virtio.Device, error) {

@@ -1,0 +1,48 @@
+package virtiovsock
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"unsafe"
+)
+
+func TestABI(t *testing.T) {
+	for name, c := range map[string][2]uintptr{
+		"vhost_vring_state":   {unsafe.Sizeof(vringState{}), 8},
+		"vhost_vring_file":    {unsafe.Sizeof(vringFile{}), 8},
+		"vhost_vring_addr":    {unsafe.Sizeof(vringAddr{}), 40},
+		"vhost_memory_region": {unsafe.Sizeof(memRegion{}), 32},
+		"regions":             {unsafe.Offsetof(memTable{}.regions), 8},
+	} {
+		if c[0] != c[1] {
+			t.Errorf("%s: %d, not %d", name, c[0], c[1])
+		}
+	}
+}
+
+func TestNew(t *testing.T) {
+	for _, cid := range []uint64{0, 2, 1 << 32} {
+		if _, err := New(Config{GuestCID: cid}, -1); err == nil || !strings.Contains(err.Error(), "guest-cid") {
+			t.Errorf("guest-cid %d: %v", cid, err)
+		}
+	}
+	d, err := New(Config{GuestCID: 77}, -1)
+	if _, serr := os.Stat(devicePath); serr != nil {
+		if err == nil || !strings.Contains(err.Error(), "modprobe vhost_vsock") {
+			t.Errorf("without the device: %v", err)
+		}
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, 8)
+	if d.ReadConfig(0, b); b[0] != 77 {
+		t.Errorf("configuration % x", b)
+	}
+	d.Reset()
+	if err := d.Close(); err != nil {
+		t.Error(err)
+	}
+}
