@@ -22,24 +22,24 @@ build: ## static binaries in bin/
 
 run: build ## build, then start a VM at once from the embedded guest; QMP on /run/vm/$(NAME).sock
 	@mkdir -p /run/vm
-	bin/hv -name $(NAME) -nographic
+	bin/hv -name $(NAME) -cpu host -nographic -append 'print=hello_from_the_guest_in_hv; shell'
 
 test: deps build ## every suite, the testbed's too; installs the Debian packages it needs
-	$(GO) vet ./...
-	$(GO) test -timeout 40m ./...
+	$(GO) vet ./... ./testdata/guest
+	$(GO) test -timeout 40m ./... ./testdata/guest
 
 check: deps build ## format, vet, staticcheck, and all tests with the race detector
 	@fmt=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$fmt" || { echo "run gofmt -w on:"; echo "$$fmt"; exit 1; }
 	$(GO) vet ./... ./testdata/guest
 	$(GO) tool staticcheck ./... ./testdata/guest
-	CGO_ENABLED=1 $(GO) test -race -timeout 60m ./...
+	CGO_ENABLED=1 $(GO) test -race -timeout 60m ./... ./testdata/guest
 
 testbed-test: deps build ## only what runs stock Linux guests in the testbed
 	$(GO) test -timeout 40m -v ./test/linux
 
 bench: deps build ## every benchmark, and hv beside Debian's QEMU
 	$(GO) test -run '^$$' -bench . -benchmem ./hypervisor/... ./devices/... ./block/... ./net/... ./qmp/...
-	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 60m ./test/peer
+	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 60m ./test/peer ./test/linux
 
 soak: deps build ## the full counts behind the samples that `make test` takes; hours
 	HV_SOAK=1 $(GO) test -timeout 12h -v ./test/...

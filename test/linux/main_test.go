@@ -68,7 +68,7 @@ func inBed() (int, error) {
 	if os.Getenv("HV_SOAK") != "" {
 		limit = "14400"
 	}
-	args := []string{"run", "--mem", "6144", "--scratch", "16", "--timeout", limit, "--env", "HV_ASSETS=" + dir, "--", self}
+	args := []string{"run", "--mem", "8192", "--scratch", "16", "--timeout", limit, "--env", "HV_ASSETS=" + dir, "--", self}
 	cmd := exec.Command(bed, append(args, os.Args[1:]...)...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
