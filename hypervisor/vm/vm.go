@@ -71,14 +71,19 @@ func New(ctx context.Context, cfg *config.Config, opt Options) (*VM, error) {
 	}, func() { v.hw.board.PowerButton() })
 	v.undo.later(func() error { v.events.Close(); return nil })
 	if err := v.build(ctx); err != nil {
-		return nil, errors.Join(err, v.undo.run())
+		now, cancel := context.WithCancel(ctx)
+		cancel()
+		_ = v.Close(now)
+		return nil, err
 	}
 	return v, nil
 }
 
+// build makes the VM. Monitors come first: clients are greeted while KVM does its
+// part, and their commands wait for Run.
 func (v *VM) build(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		v.openChardevs, v.buildHardware, v.makeDevices, v.makeCPUs, v.firstReset, v.openMonitors,
+		v.openChardevs, v.openMonitors, v.buildHardware, v.makeDevices, v.makeCPUs, v.firstReset,
 	} {
 		if err := step(ctx); err != nil {
 			return err
