@@ -145,10 +145,7 @@ func (f *File) lock() error {
 		held = append(held, permWrite)
 	}
 	if !f.cfg.Shared {
-		notShared = append(notShared, permResize)
-		if !f.cfg.ReadOnly {
-			notShared = append(notShared, permWrite)
-		}
+		notShared = append(notShared, permWrite, permResize)
 	}
 	for _, p := range held {
 		if err := f.lockByte(lockHeld+p, unix.F_RDLCK, unix.F_OFD_SETLK); err != nil {

@@ -1,0 +1,343 @@
+package hostfile
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+const testSize = 1 << 20
+
+func newImage(t testing.TB) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "disk.img")
+	if err := os.WriteFile(path, make([]byte, testSize), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func open(t testing.TB, cfg Config) *File {
+	t.Helper()
+	f, err := Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
+// queue is an IO with what a test needs around it. The ring wants one thread.
+type queue struct {
+	IO
+	kick int
+}
+
+func newQueue(t testing.TB, f *File) *queue {
+	t.Helper()
+	runtime.LockOSThread()
+	kick, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	io, err := f.NewIO(kick, 16)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := io.Close(); err != nil {
+			t.Error(err)
+		}
+		unix.Close(kick)
+		runtime.UnlockOSThread()
+	})
+	return &queue{io, kick}
+}
+
+// do carries out one request and returns its result.
+func (q *queue) do(t testing.TB, op uint8, off, n int64, bufs ...[]byte) int32 {
+	t.Helper()
+	if err := q.Submit(op, 3, off, n, bufs); err != nil {
+		t.Fatal(err)
+	}
+	result, done := int32(0), false
+	for !done {
+		if _, err := q.Wait(true, func(tag uint32, res int32) {
+			if tag != 3 {
+				t.Errorf("tag %d", tag)
+			}
+			result, done = res, true
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return result
+}
+
+// engines runs a test with io_uring and with threads.
+func engines(t *testing.T, f func(t *testing.T, cfg Config)) {
+	for name, threads := range map[string]bool{"io_uring": false, "threads": true} {
+		t.Run(name, func(t *testing.T) { f(t, Config{Path: newImage(t), Threads: threads, Discard: true}) })
+	}
+}
+
+func TestReadWrite(t *testing.T) {
+	engines(t, func(t *testing.T, cfg Config) {
+		f := open(t, cfg)
+		q := newQueue(t, f)
+		a, b := bytes.Repeat([]byte("a"), 512), bytes.Repeat([]byte("b"), 1024)
+		if res := q.do(t, OpWrite, 4096, 1536, a, b); res != 1536 {
+			t.Fatalf("write: %d", res)
+		}
+		if res := q.do(t, OpFlush, 0, 0); res != 0 {
+			t.Fatalf("flush: %d", res)
+		}
+		x, y := make([]byte, 1000), make([]byte, 536)
+		if res := q.do(t, OpRead, 4096, 1536, x, y); res != 1536 {
+			t.Fatalf("read: %d", res)
+		}
+		if got := append(x, y...); !bytes.Equal(got, append(a, b...)) {
+			t.Error("read something else than was written")
+		}
+		text, err := os.ReadFile(cfg.Path)
+		if err != nil || !bytes.Equal(text[4096:4608], a) || len(text) != testSize {
+			t.Errorf("the file holds something else: %v", err)
+		}
+	})
+}
+
+func TestZeroesAndDiscard(t *testing.T) {
+	engines(t, func(t *testing.T, cfg Config) {
+		f := open(t, cfg)
+		q := newQueue(t, f)
+		full := bytes.Repeat([]byte("x"), 64<<10)
+		for _, op := range []uint8{OpWriteZeroes, OpWriteZeroesUnmap, OpDiscard} {
+			if res := q.do(t, OpWrite, 0, int64(len(full)), full); res < 0 {
+				t.Fatal(res)
+			}
+			if res := q.do(t, op, 8192, 16384); res < 0 {
+				t.Fatalf("operation %d: %d", op, res)
+			}
+			got := make([]byte, len(full))
+			if res := q.do(t, OpRead, 0, int64(len(got)), got); res < 0 {
+				t.Fatal(res)
+			}
+			want := bytes.Clone(full)
+			clear(want[8192 : 8192+16384])
+			if !bytes.Equal(got, want) {
+				t.Errorf("operation %d left something else than zeroes", op)
+			}
+		}
+	})
+}
+
+func TestReadBeyondTheEndHasZeroes(t *testing.T) {
+	engines(t, func(t *testing.T, cfg Config) {
+		f := open(t, cfg)
+		if err := os.Truncate(cfg.Path, 1000); err != nil {
+			t.Fatal(err)
+		}
+		q := newQueue(t, f)
+		b := bytes.Repeat([]byte{1}, 1024)
+		if res := q.do(t, OpRead, 512, 1024, b[:300], b[300:]); res != 1024 {
+			t.Fatalf("read: %d", res)
+		}
+		if !bytes.Equal(b, make([]byte, 1024)) {
+			t.Error("what is not there is not zero")
+		}
+	})
+}
+
+func TestReadOnlyRefusesWrites(t *testing.T) {
+	engines(t, func(t *testing.T, cfg Config) {
+		cfg.ReadOnly = true
+		f := open(t, cfg)
+		q := newQueue(t, f)
+		if res := q.do(t, OpWrite, 0, 512, make([]byte, 512)); res != -int32(unix.EBADF) {
+			t.Errorf("write: %d", res)
+		}
+		if res := q.do(t, OpFlush, 0, 0); res != 0 {
+			t.Errorf("flush: %d", res)
+		}
+	})
+}
+
+func TestKickAndWake(t *testing.T) {
+	engines(t, func(t *testing.T, cfg Config) {
+		q := newQueue(t, open(t, cfg))
+		none := func(uint32, int32) { t.Error("a completion of nothing") }
+		if kicked, err := q.Wait(false, none); kicked || err != nil {
+			t.Errorf("at rest: %v, %v", kicked, err)
+		}
+		for range 3 {
+			if _, err := unix.Write(q.kick, []byte{1, 0, 0, 0, 0, 0, 0, 0}); err != nil {
+				t.Fatal(err)
+			}
+			if kicked, err := q.Wait(true, none); !kicked || err != nil {
+				t.Errorf("after a kick: %v, %v", kicked, err)
+			}
+		}
+		q.Wake()
+		if kicked, err := q.Wait(true, none); kicked || err != nil {
+			t.Errorf("after Wake: %v, %v", kicked, err)
+		}
+	})
+}
+
+func TestManyAtOnce(t *testing.T) {
+	engines(t, func(t *testing.T, cfg Config) {
+		q := newQueue(t, open(t, cfg))
+		bufs := make([][]byte, 16)
+		left := 0
+		for tag := range bufs {
+			bufs[tag] = bytes.Repeat([]byte{byte(tag + 1)}, 4096)
+			if err := q.Submit(OpWrite, uint32(tag), int64(tag)*4096, 4096, bufs[tag:tag+1]); err != nil {
+				t.Fatal(err)
+			}
+			left++
+		}
+		for left > 0 {
+			if _, err := q.Wait(true, func(_ uint32, res int32) {
+				if res != 4096 {
+					t.Errorf("write: %d", res)
+				}
+				left--
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		text, err := os.ReadFile(cfg.Path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for tag := range bufs {
+			if text[tag*4096+4095] != byte(tag+1) {
+				t.Errorf("block %d is not there", tag)
+			}
+		}
+	})
+}
+
+func TestLocks(t *testing.T) {
+	path := newImage(t)
+	a := open(t, Config{Path: path, Lock: true})
+	if _, err := Open(Config{Path: path, Lock: true}); err == nil || !strings.Contains(err.Error(), "another process uses the image") {
+		t.Errorf("two writers: %v", err)
+	}
+	if _, err := Open(Config{Path: path, Lock: true, ReadOnly: true}); err == nil {
+		t.Error("a reader beside a writer that shares nothing")
+	}
+	a.Close()
+	for range 2 {
+		open(t, Config{Path: path, Lock: true, ReadOnly: true})
+	}
+	shared := newImage(t)
+	for range 2 {
+		open(t, Config{Path: shared, Lock: true, Shared: true})
+	}
+}
+
+// TestLocksOfQEMU checks both ways that QEMU's tools and hv see each other.
+func TestLocksOfQEMU(t *testing.T) {
+	io, err := exec.LookPath("qemu-io")
+	if err != nil {
+		t.Fatal("qemu-io is missing: apt-get install qemu-utils")
+	}
+	path := newImage(t)
+	f := open(t, Config{Path: path, Lock: true})
+	if out, err := exec.Command(io, "-f", "raw", "-c", "write 0 512", path).CombinedOutput(); err == nil || !strings.Contains(string(out), "lock") {
+		t.Errorf("qemu-io wrote to an image in use: %v, %s", err, out)
+	}
+	f.Close()
+	cmd := exec.Command(io, "-f", "raw", path)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	// The answer to a command says that the image is open.
+	if _, err := in.Write([]byte("length\n")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := out.Read(make([]byte, 64)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(Config{Path: path, Lock: true}); err == nil {
+		t.Error("opened an image that qemu-io has open for writing")
+	}
+	in.Close()
+	_ = cmd.Wait()
+}
+
+func TestOpenRefuses(t *testing.T) {
+	dir := t.TempDir()
+	for name, path := range map[string]string{"nothing": filepath.Join(dir, "none"), "a folder": dir, "a terminal": "/dev/null"} {
+		if f, err := Open(Config{Path: path, ReadOnly: true}); err == nil {
+			f.Close()
+			t.Errorf("opened %s", name)
+		}
+	}
+}
+
+func TestFlush(t *testing.T) {
+	for _, cfg := range []Config{{}, {NoFlush: true}, {ReadOnly: true}, {WriteThrough: true}} {
+		cfg.Path = newImage(t)
+		f := open(t, cfg)
+		if err := f.Flush(); err != nil {
+			t.Error(err)
+		}
+		if f.Size() != testSize || f.ReadOnly() != cfg.ReadOnly {
+			t.Errorf("%+v: size %d", cfg, f.Size())
+		}
+		if cfg.WriteThrough {
+			if res := newQueue(t, f).do(t, OpWrite, 0, 512, make([]byte, 512)); res != 512 {
+				t.Errorf("write-through: %d", res)
+			}
+		}
+	}
+}
+
+func TestNothingIsAllocated(t *testing.T) {
+	q := newQueue(t, open(t, Config{Path: newImage(t)}))
+	bufs := [][]byte{make([]byte, 4096)}
+	left := 0
+	done := func(uint32, int32) { left-- }
+	one := func() {
+		left++
+		_ = q.Submit(OpRead, 1, 8192, 4096, bufs)
+		for left > 0 {
+			_, _ = q.Wait(true, done)
+		}
+	}
+	one()
+	if n := testing.AllocsPerRun(200, one); n != 0 {
+		t.Errorf("%v allocations a request", n)
+	}
+}
+
+func BenchmarkRead(b *testing.B) {
+	q := newQueue(b, open(b, Config{Path: newImage(b)}))
+	bufs := [][]byte{make([]byte, 4096)}
+	left := 0
+	done := func(uint32, int32) { left-- }
+	b.ReportAllocs()
+	for b.Loop() {
+		left++
+		_ = q.Submit(OpRead, 1, 8192, 4096, bufs)
+		for left > 0 {
+			_, _ = q.Wait(true, done)
+		}
+	}
+}
