@@ -69,9 +69,14 @@ func (d *Device) command(c *queue.Chain) byte {
 	}
 	b := make([]byte, n)
 	c.CopyOut(b, 0)
+	return d.run(b[0], b[1], b[2:])
+}
+
+// run carries out a command of a class with its data.
+func (d *Device) run(class, cmd byte, data []byte) byte {
 	next := *d.filter.Load()
 	ok := false
-	switch class, cmd, data := b[0], b[1], b[2:]; class {
+	switch class {
 	case classRX:
 		ok = next.setMode(cmd, data)
 	case classMAC:
