@@ -197,7 +197,7 @@ func TestConfigRefuses(t *testing.T) {
 }
 
 func TestFeaturesDependOnEachOther(t *testing.T) {
-	d, err := New(Config{MAC: net.HardwareAddr(own[:]), RxQueueSize: 256, TxQueueSize: 256, CtrlRX: true, CtrlVLAN: true, GuestTSO4: true, HostTSO4: true, MQ: true}, &link{}, nil)
+	d, err := New(Config{MAC: net.HardwareAddr(own[:]), RxQueueSize: 256, TxQueueSize: 256, Speed: -1, CtrlRX: true, CtrlVLAN: true, GuestTSO4: true, HostTSO4: true, MQ: true}, &link{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package virtionet
 
 import (
 	"encoding/binary"
+	"io"
 
 	"golang.org/x/sys/unix"
 
@@ -107,13 +108,10 @@ func (r *receiver) receive(events int16) {
 			break
 		}
 		n, errno := readv(r.fd, r.gather())
-		if errno != 0 {
-			if errno != unix.EAGAIN && errno != unix.EINTR {
+		if n <= 0 {
+			if err := ending(errno, events); err != nil {
 				r.pump.Watch(sourceLink, 0)
-				r.d.lost(errno)
-			} else if events&(unix.POLLERR|unix.POLLHUP|unix.POLLNVAL) != 0 {
-				r.pump.Watch(sourceLink, 0)
-				r.d.lost(unix.EBADFD)
+				r.d.lost(err)
 			}
 			break
 		}
@@ -122,6 +120,19 @@ func (r *receiver) receive(events int16) {
 	if r.q.Publish() {
 		r.q.Interrupt()
 	}
+}
+
+// ending returns why a link that gave nothing is at its end, nil if it is not.
+func ending(errno unix.Errno, events int16) error {
+	switch {
+	case errno == 0:
+		return io.EOF
+	case errno != unix.EAGAIN && errno != unix.EINTR:
+		return errno
+	case events&(unix.POLLERR|unix.POLLHUP|unix.POLLNVAL) != 0:
+		return unix.EBADFD
+	}
+	return nil
 }
 
 // gather lists the buffers of the stashed chains.

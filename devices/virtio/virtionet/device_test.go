@@ -1,0 +1,383 @@
+package virtionet
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"net"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"hv/devices/virtio"
+	"hv/devices/virtio/virtiotest"
+)
+
+// cable is a Link made of socket pairs that keep packets apart.
+type cable struct {
+	link
+	host, peer []int
+}
+
+func newCable(t testing.TB, queues int) *cable {
+	t.Helper()
+	c := &cable{}
+	for range queues {
+		p, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.host, c.peer = append(c.host, p[0]), append(c.peer, p[1])
+	}
+	return c
+}
+
+func (c *cable) Queues() int       { return len(c.host) }
+func (c *cable) QueueFD(i int) int { return c.host[i] }
+
+func (c *cable) close() {
+	for i := range c.host {
+		unix.Close(c.host[i])
+		if c.peer[i] >= 0 {
+			unix.Close(c.peer[i])
+		}
+	}
+}
+
+// take returns the next packet that the guest sent on queue i.
+func (c *cable) take(t testing.TB, i int) []byte {
+	t.Helper()
+	b := make([]byte, maxFrame)
+	for {
+		n, err := unix.Read(c.peer[i], b)
+		if err == nil {
+			return b[:n]
+		}
+		if err != unix.EAGAIN && err != unix.EINTR {
+			t.Fatal(err)
+		}
+		fds := []unix.PollFd{{Fd: int32(c.peer[i]), Events: unix.POLLIN}}
+		if n, _ := unix.Poll(fds, 20000); n == 0 {
+			t.Fatal("the guest sent no packet")
+		}
+	}
+}
+
+// give sends a packet to the guest.
+func (c *cable) give(t testing.TB, i int, p []byte) {
+	t.Helper()
+	if _, err := unix.Write(c.peer[i], p); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func fullConfig() Config {
+	return Config{
+		MAC: net.HardwareAddr(own[:]), MQ: true, CSum: true, GuestCSum: true, GuestTSO4: true, HostTSO4: true, CtrlVQ: true, CtrlRX: true, CtrlVLAN: true,
+		CtrlMAC: true, CtrlOffloads: true, MrgRxBuf: true, Status: true, RxQueueSize: 256, TxQueueSize: 256, Speed: -1,
+	}
+}
+
+func nic(t testing.TB, queues int, o virtiotest.Options, gone func(error)) (*Device, *virtiotest.Driver, *cable) {
+	t.Helper()
+	c := newCable(t, queues)
+	t.Cleanup(c.close)
+	dev, err := New(fullConfig(), c, gone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dev, virtiotest.NewDriver(t, dev, o), c
+}
+
+func rings() []virtiotest.Options {
+	return []virtiotest.Options{{}, {EventIdx: true, Indirect: true}, {Packed: true}, {Packed: true, EventIdx: true, Indirect: true}}
+}
+
+// packet is a frame for the guest behind a virtio-net header.
+func packet(dst MAC, payload int) []byte {
+	p := append(make([]byte, headerSize), frame(dst, -1)...)
+	for i := range payload {
+		p = append(p, byte(i))
+	}
+	return p
+}
+
+func TestSend(t *testing.T) {
+	for i, o := range rings() {
+		t.Run(fmt.Sprint(i), func(t *testing.T) {
+			_, d, c := nic(t, 1, o, nil)
+			for n := range 300 {
+				p := packet(MAC{2}, n*7)
+				d.Send(1, 0, p[:headerSize], p[headerSize:20], p[20:])
+				if got := c.take(t, 0); !bytes.Equal(got, p) {
+					t.Fatalf("packet %d arrived with %d bytes of %d", n, len(got), len(p))
+				}
+			}
+			d.Send(1, 0, make([]byte, headerSize)) // nothing but a header is no packet
+			d.Send(1, 0, packet(MAC{3}, 1))
+			if got := c.take(t, 0); got[headerSize] != 3 {
+				t.Error("an empty packet was sent")
+			}
+		})
+	}
+}
+
+// TestFullLink holds a packet until the link takes it, and loses none.
+func TestFullLink(t *testing.T) {
+	_, d, c := nic(t, 1, virtiotest.Options{EventIdx: true}, nil)
+	at := d.Alloc(16 << 10)
+	const packets = 120 // more than a socket holds
+	for n := range packets {
+		d.Add(1, virtiotest.Buf{Addr: at, Len: 16 << 10})
+		if n == 0 {
+			d.Kick(1)
+		}
+	}
+	d.Nudge(1)
+	for range packets {
+		if got := c.take(t, 0); len(got) != 16<<10 {
+			t.Fatalf("%d bytes", len(got))
+		}
+	}
+	for range packets {
+		d.Wait(1)
+	}
+}
+
+// offer gives the device n receive buffers of size bytes.
+func offer(d *virtiotest.Driver, q, n, size int) map[uint16]uint64 {
+	at := map[uint16]uint64{}
+	for range n {
+		a := d.Alloc(size)
+		at[d.Add(q, virtiotest.Buf{Addr: a, Len: uint32(size), Write: true})] = a
+	}
+	d.Nudge(q)
+	return at
+}
+
+// TestReceiveMerged receives packets that fill several buffers.
+func TestReceiveMerged(t *testing.T) {
+	for i, o := range rings() {
+		t.Run(fmt.Sprint(i), func(t *testing.T) {
+			_, d, c := nic(t, 1, o, nil)
+			at := offer(d, 0, 100, 1024)
+			for n := range 30 {
+				p := packet(own, n*97)
+				c.give(t, 0, p)
+				var got []byte
+				for parts := 1; parts > 0; parts-- {
+					token, written := d.Wait(0)
+					b := d.Bytes(at[token], int(written))
+					if len(got) == 0 {
+						parts = int(binary.LittleEndian.Uint16(b[headerSize-2:]))
+					}
+					got = append(got, b...)
+					at[d.Add(0, virtiotest.Buf{Addr: at[token], Len: 1024, Write: true})] = at[token]
+					d.Kick(0)
+				}
+				binary.LittleEndian.PutUint16(p[headerSize-2:], binary.LittleEndian.Uint16(got[headerSize-2:]))
+				if !bytes.Equal(got, p) {
+					t.Fatalf("packet %d: %d bytes of %d", n, len(got), len(p))
+				}
+			}
+		})
+	}
+}
+
+// TestReceiveSingle puts each packet into one chain.
+func TestReceiveSingle(t *testing.T) {
+	_, d, c := nic(t, 1, virtiotest.Options{Features: ^uint64(featureMrgRxBuf | featureGuestTSO4)}, nil)
+	at := offer(d, 0, 20, 2048)
+	for n := range 40 {
+		p := packet(own, n*30)
+		c.give(t, 0, p)
+		token, written := d.Wait(0)
+		if int(written) != len(p) || d.Bytes(at[token], len(p))[headerSize-2] != 1 {
+			t.Fatalf("packet %d: %d bytes of %d", n, written, len(p))
+		}
+		at[d.Add(0, virtiotest.Buf{Addr: at[token], Len: 2048, Write: true})] = at[token]
+		d.Kick(0)
+	}
+}
+
+// TestFilterOnTheWay: what the guest does not want takes none of its buffers.
+func TestFilterOnTheWay(t *testing.T) {
+	_, d, c := nic(t, 1, virtiotest.Options{}, nil)
+	control := func(b ...byte) byte {
+		answer, _ := d.Send(2, 1, b[:2], b[2:])
+		return answer[0]
+	}
+	if control(classRX, rxPromisc, 0) != ackOK || control(9, 9, 9) != ackErr {
+		t.Fatal("control queue")
+	}
+	at := offer(d, 0, 80, 1024)
+	c.give(t, 0, packet(MAC{2, 2, 2, 2, 2, 2}, 10))
+	c.give(t, 0, packet(own, 11))
+	token, _ := d.Wait(0)
+	if got := MAC(d.Bytes(at[token]+headerSize, 6)); got != own {
+		t.Errorf("a packet for %x arrived", got)
+	}
+}
+
+func TestLinkDown(t *testing.T) {
+	dev, d, c := nic(t, 1, virtiotest.Options{}, nil)
+	var b [8]byte
+	dev.SetLink(false)
+	dev.SetLink(false)
+	d.AwaitConfigChange(1)
+	if dev.ReadConfig(6, b[:2]); b[0] != 0 {
+		t.Error("the link is up")
+	}
+	d.Send(1, 0, packet(MAC{2}, 1)) // lost
+	dev.SetLink(true)
+	d.AwaitConfigChange(2)
+	d.Send(1, 0, packet(MAC{4}, 1))
+	if got := c.take(t, 0); got[headerSize] != 4 {
+		t.Error("a packet crossed a link that was down")
+	}
+}
+
+// TestPairs uses all queue pairs once the guest asked for them.
+func TestPairs(t *testing.T) {
+	dev, d, c := nic(t, 3, virtiotest.Options{}, nil)
+	if n := len(dev.QueueSizes()); n != 7 || dev.Type() != virtio.IDNet {
+		t.Fatalf("%d queues", n)
+	}
+	if answer, _ := d.Send(6, 1, []byte{classMQ, mqPairsSet}, []byte{3, 0}); answer[0] != ackOK || !c.enabled[2] {
+		t.Fatal("three pairs were refused")
+	}
+	for i := range 3 {
+		d.Send(2*i+1, 0, packet(MAC{byte(2 * i)}, i))
+		if got := c.take(t, i); got[headerSize] != byte(2*i) {
+			t.Errorf("queue %d", i)
+		}
+	}
+	if answer, _ := d.Send(6, 1, []byte{classMQ, mqPairsSet}, []byte{4, 0}); answer[0] != ackErr {
+		t.Error("four pairs of three were accepted")
+	}
+	if answer, _ := d.Send(6, 1, []byte{classOffloads, offloadsSet}, make([]byte, 8)); answer[0] != ackOK || c.offloads != [4]bool{} {
+		t.Errorf("offloads %v", c.offloads)
+	}
+}
+
+// TestLostLink tells once that the other end is gone.
+func TestLostLink(t *testing.T) {
+	told := make(chan error, 10)
+	_, d, c := nic(t, 1, virtiotest.Options{}, func(err error) { told <- err })
+	offer(d, 0, 80, 1024)
+	unix.Close(c.peer[0])
+	c.peer[0] = -1
+	select {
+	case <-told:
+	case <-time.After(20 * time.Second):
+		t.Error("nobody was told")
+	}
+	d.Reset()
+	if len(told) > 0 {
+		t.Error("told twice")
+	}
+}
+
+func TestPauseAndReset(t *testing.T) {
+	dev, d, c := nic(t, 1, virtiotest.Options{}, nil)
+	dev.Pause()
+	at := d.Alloc(64)
+	copy(d.Bytes(at, 64), packet(MAC{2}, 30))
+	d.Add(1, virtiotest.Buf{Addr: at, Len: 60})
+	d.Nudge(1)
+	if _, _, ok := d.Poll(1); ok {
+		t.Error("a packet was sent while the device was paused")
+	}
+	dev.Resume()
+	d.Wait(1)
+	c.take(t, 0)
+	d.Reset()
+	d.Activate()
+	d.Send(1, 0, packet(MAC{8}, 1))
+	if got := c.take(t, 0); got[headerSize] != 8 {
+		t.Error("no packet after a reset")
+	}
+}
+
+// TestBadBuffers break the device: rings whose buffers are no RAM.
+func TestBadBuffers(t *testing.T) {
+	_, d, _ := nic(t, 1, virtiotest.Options{}, nil)
+	for q := range 3 {
+		d.Add(q, virtiotest.Buf{Addr: 1 << 40, Len: 100, Write: q == 0})
+		d.Nudge(q)
+		if err := d.AwaitBroken(); err == nil {
+			t.Error("not broken")
+		}
+		d.Reset()
+		d.Activate()
+	}
+}
+
+// FuzzQueues gives every queue chains of any shape.
+func FuzzQueues(f *testing.F) {
+	f.Add(uint8(1), packet(MAC{2}, 20), uint16(0), uint8(12))
+	f.Add(uint8(0), []byte{}, uint16(1500), uint8(0))
+	f.Add(uint8(2), []byte{classRX, rxPromisc, 1}, uint16(1), uint8(2))
+	f.Fuzz(func(t *testing.T, q uint8, out []byte, in uint16, cut uint8) {
+		_, d, c := nic(t, 1, virtiotest.Options{}, func(error) {})
+		at := d.Alloc(len(out) + int(in) + 1)
+		copy(d.Bytes(at, len(out)), out)
+		var bufs []virtiotest.Buf
+		if n := min(int(cut), len(out)); n > 0 {
+			bufs = append(bufs, virtiotest.Buf{Addr: at, Len: uint32(n)})
+		}
+		if n := len(out) - int(cut); n > 0 {
+			bufs = append(bufs, virtiotest.Buf{Addr: at + uint64(cut), Len: uint32(n)})
+		}
+		if in > 0 {
+			bufs = append(bufs, virtiotest.Buf{Addr: at + uint64(len(out)), Len: uint32(in), Write: true})
+		}
+		if len(bufs) == 0 {
+			return
+		}
+		i := int(q) % 3
+		d.Add(i, bufs...)
+		d.Nudge(i)
+		if i == 0 {
+			_, _ = unix.Write(c.peer[0], packet(own, 100))
+			return
+		}
+		for d.NeedsReset() == nil {
+			if _, _, ok := d.Poll(i); ok {
+				return
+			}
+		}
+	})
+}
+
+// BenchmarkSend is a packet of 64 bytes from ring to link; BenchmarkReceive the way back.
+func BenchmarkSend(b *testing.B) {
+	_, d, c := nic(b, 1, virtiotest.Options{EventIdx: true}, nil)
+	at := d.Alloc(headerSize + 64)
+	buf := make([]byte, 256)
+	b.ReportAllocs()
+	for b.Loop() {
+		d.Add(1, virtiotest.Buf{Addr: at, Len: headerSize + 64})
+		d.Kick(1)
+		d.Wait(1)
+		_, _ = unix.Read(c.peer[0], buf)
+	}
+}
+
+func BenchmarkReceive(b *testing.B) {
+	_, d, c := nic(b, 1, virtiotest.Options{EventIdx: true}, nil)
+	at := d.Alloc(128)
+	for range 150 {
+		d.Add(0, virtiotest.Buf{Addr: at, Len: 1024, Write: true})
+	}
+	p := packet(own, 50)
+	d.Nudge(0)
+	b.ReportAllocs()
+	for b.Loop() {
+		_, _ = unix.Write(c.peer[0], p)
+		d.Wait(0)
+		d.Add(0, virtiotest.Buf{Addr: at, Len: 1024, Write: true})
+		d.Kick(0)
+	}
+}
