@@ -31,6 +31,7 @@ const (
 // Config says how to open an image.
 type Config struct {
 	Path         string
+	Opened       *os.File // the image, if it is open already; Path names it in errors
 	ReadOnly     bool
 	Direct       bool // around the host's page cache
 	NoFlush      bool // flushes do nothing
@@ -52,19 +53,12 @@ type File struct {
 
 // Open opens an image and locks it.
 func Open(cfg Config) (*File, error) {
-	flags := os.O_RDWR
-	if cfg.ReadOnly {
-		flags = os.O_RDONLY
-	}
-	if cfg.Direct {
-		flags |= unix.O_DIRECT
-	}
-	f, err := os.OpenFile(cfg.Path, flags, 0)
-	if errors.Is(err, unix.EINVAL) && cfg.Direct {
-		return nil, fmt.Errorf("%s: the file system does not support cache.direct=on", cfg.Path)
-	}
-	if err != nil {
-		return nil, err
+	f := cfg.Opened
+	if f == nil {
+		var err error
+		if f, err = openPath(cfg); err != nil {
+			return nil, err
+		}
 	}
 	file := &File{cfg: cfg, f: f, fd: int(f.Fd())}
 	if err := file.inspect(); err != nil {
@@ -78,6 +72,22 @@ func Open(cfg Config) (*File, error) {
 		}
 	}
 	return file, nil
+}
+
+// openPath opens the file that cfg names.
+func openPath(cfg Config) (*os.File, error) {
+	flags := os.O_RDWR
+	if cfg.ReadOnly {
+		flags = os.O_RDONLY
+	}
+	if cfg.Direct {
+		flags |= unix.O_DIRECT
+	}
+	f, err := os.OpenFile(cfg.Path, flags, 0)
+	if errors.Is(err, unix.EINVAL) && cfg.Direct {
+		return nil, fmt.Errorf("%s: the file system does not support cache.direct=on", cfg.Path)
+	}
+	return f, err
 }
 
 // inspect finds out what the file is and how large.

@@ -69,16 +69,6 @@ type Ring struct {
 	submitted uint32
 }
 
-// Available reports whether the kernel lets this process use io_uring.
-func Available() bool {
-	r, err := New(2)
-	if err != nil {
-		return false
-	}
-	r.Close()
-	return true
-}
-
 const (
 	setupCoopTaskrun  = 1 << 8
 	setupSingleIssuer = 1 << 12

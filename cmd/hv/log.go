@@ -14,7 +14,7 @@ import (
 // newLogger sets logging up, once: to the journal if that is where standard error
 // goes, as JSON under systemd otherwise, and as lines like QEMU's elsewhere.
 func newLogger(cfg *config.Config) (*logrus.Entry, error) {
-	l := logrus.New()
+	l, plain := logrus.New(), false
 	l.SetOutput(os.Stderr)
 	switch {
 	case cfg.LogFile != "":
@@ -30,13 +30,14 @@ func newLogger(cfg *config.Config) (*logrus.Entry, error) {
 	case os.Getenv("INVOCATION_ID") != "":
 		l.SetFormatter(&logrus.JSONFormatter{})
 	default:
+		plain = true
 		l.SetFormatter(&logrus.TextFormatter{DisableColors: true, DisableTimestamp: !cfg.Timestamps, FullTimestamp: true})
 		// An interactive user sees what needs attention; files and journals get
 		// the rest too.
 		l.SetLevel(logrus.WarnLevel)
 	}
 	e := logrus.NewEntry(l)
-	if cfg.Name != "" {
+	if cfg.Name != "" && (cfg.GuestNames || !plain) {
 		e = e.WithField("vm", cfg.Name)
 	}
 	return e, nil

@@ -23,6 +23,7 @@ import (
 	"hv/hypervisor/config"
 	"hv/hypervisor/cpuid"
 	"hv/hypervisor/machine"
+	"hv/hypervisor/smbios"
 	"hv/hypervisor/vm"
 	"hv/systemd/notify"
 )
@@ -45,7 +46,7 @@ func run(program string, args []string) (int, error) {
 	cfg, err := config.Parse(args, config.Env{
 		Devices: registry, ReadFile: os.ReadFile,
 		Machine: func(name string) error { _, err := machine.Lookup(name); return err },
-		CPU:     checkCPU,
+		CPU:     checkCPU, SMBIOS: smbios.Check,
 	})
 	if err != nil {
 		return 1, err
@@ -55,6 +56,10 @@ func run(program string, args []string) (int, error) {
 	}
 	if cfg.Daemonize && !isDaemon() {
 		return daemonize()
+	}
+	if cfg.Process != "" {
+		// What ps and top call the process; one that cannot be set is no reason to fail.
+		_ = os.WriteFile("/proc/self/comm", []byte(cfg.Process), 0)
 	}
 	log, err := newLogger(cfg)
 	if err != nil {
@@ -112,7 +117,8 @@ func live(program string, cfg *config.Config, registry *qdev.Registry, log *logr
 	defer watchdog.Close()
 	// What was needed to start is not needed to run.
 	debug.FreeOSMemory()
-	return v.Run(ctx), nil
+	status = v.Run(ctx)
+	return status, notify.Stopping()
 }
 
 // watch ends the VM at the first signal and the process at the second.

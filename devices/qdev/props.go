@@ -97,29 +97,6 @@ func Set(cfg any, driver, name, value string) error {
 	return fmt.Errorf("Property '%s.%s' not found%s", driver, name, Near(name, names))
 }
 
-// Get returns a property's current value as text.
-func Get(cfg any, driver, name string) (string, error) {
-	for _, p := range Properties(cfg) {
-		if p.Name == name {
-			return text(reflect.ValueOf(cfg).Elem().FieldByIndex(p.field)), nil
-		}
-	}
-	return "", fmt.Errorf("Property '%s.%s' not found", driver, name)
-}
-
-func text(v reflect.Value) string {
-	if v.Type() == macType {
-		return v.Interface().(net.HardwareAddr).String()
-	}
-	if v.Kind() == reflect.Bool {
-		if v.Bool() {
-			return "on"
-		}
-		return "off"
-	}
-	return fmt.Sprint(v.Interface())
-}
-
 // assign parses value into the field v of property p.
 func assign(p Property, v reflect.Value, driver, value string) error {
 	bad := func(want string) error { return &ValueError{driver, p.Name, value, want} }

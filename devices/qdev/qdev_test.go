@@ -2,7 +2,9 @@ package qdev
 
 import (
 	"errors"
+	"fmt"
 	"net"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -58,11 +60,11 @@ func TestDefaultsAndSet(t *testing.T) {
 		t.Errorf("placed %+v", d)
 	}
 	for name, want := range map[string]string{"packed": "on", "mac": "52:54:00:01:02:03", "size": "2097152", "num-queues": "16"} {
-		if got, err := Get(c, "thing-pci", name); err != nil || got != want {
+		if got, err := get(c, "thing-pci", name); err != nil || got != want {
 			t.Errorf("%s reads %q, %v", name, got, err)
 		}
 	}
-	if _, err := Get(c, "thing-pci", "nope"); err == nil {
+	if _, err := get(c, "thing-pci", "nope"); err == nil {
 		t.Error("a property that is not there was read")
 	}
 }
@@ -159,8 +161,31 @@ func FuzzSet(f *testing.F) {
 		if d.Set(name, value) != nil {
 			return
 		}
-		if _, err := Get(d.Config, "thing-pci", name); err != nil && name != "id" && name != "bus" && name != "addr" && name != "multifunction" {
+		if _, err := get(d.Config, "thing-pci", name); err != nil && name != "id" && name != "bus" && name != "addr" && name != "multifunction" {
 			t.Fatal(err)
 		}
 	})
+}
+
+// get returns a property's current value as text.
+func get(cfg any, driver, name string) (string, error) {
+	for _, p := range Properties(cfg) {
+		if p.Name == name {
+			return text(reflect.ValueOf(cfg).Elem().FieldByIndex(p.field)), nil
+		}
+	}
+	return "", fmt.Errorf("Property '%s.%s' not found", driver, name)
+}
+
+func text(v reflect.Value) string {
+	if v.Type() == macType {
+		return v.Interface().(net.HardwareAddr).String()
+	}
+	if v.Kind() == reflect.Bool {
+		if v.Bool() {
+			return "on"
+		}
+		return "off"
+	}
+	return fmt.Sprint(v.Interface())
 }

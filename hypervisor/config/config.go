@@ -181,6 +181,8 @@ type Env struct {
 	Machine func(name string) error
 	// CPU returns an error for a -cpu argument that means nothing.
 	CPU func(arg string) error
+	// SMBIOS returns an error for an -smbios argument, by its keys, that means nothing.
+	SMBIOS func(fields map[string]string) error
 	// ReadFile reads what -readconfig names.
 	ReadFile func(path string) ([]byte, error)
 }

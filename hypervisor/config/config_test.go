@@ -36,6 +36,7 @@ func testEnv() Env {
 			return nil
 		},
 		CPU:      func(string) error { return nil },
+		SMBIOS:   func(map[string]string) error { return nil },
 		ReadFile: os.ReadFile,
 	}
 }

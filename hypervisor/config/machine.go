@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -254,13 +253,8 @@ func (p *parser) smbios(arg string) error {
 	for _, kv := range ps {
 		fields[kv.key] = kv.value
 	}
-	if t := fields["type"]; t == "" && fields["file"] == "" {
-		return errors.New("type=N or file=FILE is missing")
-	} else if _, err := strconv.ParseUint(t, 10, 8); t != "" && err != nil {
-		return fmt.Errorf("type '%s' is no number below 256", t)
-	}
 	p.cfg.SMBIOS = append(p.cfg.SMBIOS, fields)
-	return nil
+	return p.env.SMBIOS(fields)
 }
 
 func (p *parser) boot(arg string) error {

@@ -10,6 +10,7 @@ package smbios
 import (
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -42,6 +43,9 @@ var keys = map[int][]string{
 
 // Check returns an error for an -smbios argument that Build would not use.
 func Check(option map[string]string) error {
+	if option["type"] == "" {
+		return errors.New("type= is missing: it says which structure the fields are for")
+	}
 	typ, err := strconv.Atoi(option["type"])
 	if err != nil {
 		return fmt.Errorf("type '%s' is no number", option["type"])

@@ -1,6 +1,7 @@
 package vcpu
 
 import (
+	"os"
 	"runtime"
 
 	"golang.org/x/sys/unix"
@@ -19,10 +20,19 @@ func (c *VCPU) main(ready chan<- struct{}) {
 	runtime.LockOSThread()
 	unblock(kickSignal)
 	c.tid = unix.Gettid()
+	if c.cfg.Thread != "" {
+		nameThread(c.cfg.Thread)
+	}
 	close(ready)
 	for c.serve() {
 		c.run()
 	}
+}
+
+// nameThread names the calling thread for tools such as top. A name that cannot be
+// set is not worth an error.
+func nameThread(name string) {
+	_ = os.WriteFile("/proc/thread-self/comm", []byte(name), 0)
 }
 
 // unblock undoes a signal mask inherited from whoever started the program.

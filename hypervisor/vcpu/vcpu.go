@@ -40,6 +40,8 @@ type Config struct {
 	TSCKHz int               // 0 for the host's
 	// MCECap is IA32_MCG_CAP, at most kvm.System.MCECap; 0 for KVM's default.
 	MCECap uint64
+	// Thread is the name of its thread, up to 15 characters; "" keeps the process's.
+	Thread string
 }
 
 // VCPU is a virtual processor and its thread.

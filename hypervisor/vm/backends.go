@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -30,8 +32,12 @@ func makeBlk(v *VM, in *qdev.Instance, c *blkConfig) (virtio.Device, error) {
 	if err != nil {
 		return nil, err
 	}
+	opened, err := v.fdset(drive.File, !drive.ReadOnly)
+	if err != nil {
+		return nil, err
+	}
 	f, err := hostfile.Open(hostfile.Config{
-		Path: drive.File, ReadOnly: drive.ReadOnly, Direct: drive.Direct, NoFlush: drive.NoFlush, WriteThrough: drive.WriteThrough,
+		Path: drive.File, Opened: opened, ReadOnly: drive.ReadOnly, Direct: drive.Direct, NoFlush: drive.NoFlush, WriteThrough: drive.WriteThrough,
 		Discard: drive.Discard == "unmap" || drive.Discard == "on", Threads: drive.AIO == "threads", Lock: drive.Locking != "off", Shared: c.ShareRW,
 	})
 	if err != nil {
@@ -40,6 +46,41 @@ func makeBlk(v *VM, in *qdev.Instance, c *blkConfig) (virtio.Device, error) {
 	v.undo.later(f.Close)
 	v.hw.disks = append(v.hw.disks, f)
 	return virtioblk.New(c.Config, medium{f})
+}
+
+// fdset returns a file of the set that a path such as /dev/fdset/1 names, open for
+// reading or for writing too; nil if the path is none.
+func (v *VM) fdset(path string, write bool) (*os.File, error) {
+	name, ok := strings.CutPrefix(path, "/dev/fdset/")
+	if !ok {
+		return nil, nil
+	}
+	set, err := strconv.Atoi(name)
+	if err != nil {
+		return nil, fmt.Errorf("%s: '%s' is no number of a set of -add-fd", path, name)
+	}
+	want := unix.O_RDONLY
+	if write {
+		want = unix.O_RDWR
+	}
+	for _, f := range v.cfg.FDs {
+		if f.Set != set {
+			continue
+		}
+		flags, err := unix.FcntlInt(uintptr(f.FD), unix.F_GETFL, 0)
+		if err != nil {
+			return nil, fmt.Errorf("-add-fd fd=%d: %w", f.FD, err)
+		}
+		if flags&unix.O_ACCMODE != want {
+			continue
+		}
+		fd, err := unix.FcntlInt(uintptr(f.FD), unix.F_DUPFD_CLOEXEC, 3)
+		if err != nil {
+			return nil, fmt.Errorf("-add-fd fd=%d: %w", f.FD, err)
+		}
+		return os.NewFile(uintptr(fd), path), nil
+	}
+	return nil, fmt.Errorf("%s: the set has no descriptor that is open for that (read-only=%v)", path, !write)
 }
 
 // claimDrive returns the drive with an id for one device's use.

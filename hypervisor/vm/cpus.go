@@ -53,8 +53,12 @@ func (v *VM) makeCPUs(context.Context) error {
 		if i >= smp.CPUs {
 			continue
 		}
+		name := ""
+		if v.cfg.DebugThreads {
+			name = fmt.Sprintf("CPU %d/KVM", i)
+		}
 		c, err := vcpu.New(h.kvm, vcpu.Config{
-			Index: i, APICID: int(id), CPUID: kvmLeaves(h.cpuid.Leaves(i)), TSCKHz: h.cpuid.TSCKHz(), MCECap: mce&mceFlags | mceBanks,
+			Thread: name, Index: i, APICID: int(id), CPUID: kvmLeaves(h.cpuid.Leaves(i)), TSCKHz: h.cpuid.TSCKHz(), MCECap: mce&mceFlags | mceBanks,
 		}, vcpu.Spaces{Ports: &h.board.Ports, MMIO: &h.board.MMIO, RAM: h.mem}, sink{v})
 		if err != nil {
 			return fmt.Errorf("vCPU %d: %w", i, err)

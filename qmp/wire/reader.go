@@ -39,5 +39,3 @@ func (r *Reader) Next(doc *qapi.Document) error {
 	}
 }
 
-// Buffered returns how many bytes were read from the stream but not used yet.
-func (r *Reader) Buffered() int { return len(r.rest) }
