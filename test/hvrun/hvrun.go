@@ -27,6 +27,9 @@ import (
 // up. Nested in an emulated processor everything is slow.
 const Patience = 240 * time.Second
 
+// watchEvery is how often a waiter calls Proc.Watch.
+const watchEvery = 3 * time.Second
+
 // Binary returns the path of the hv that `make build` made.
 func Binary(t testing.TB) string {
 	t.Helper()
@@ -61,6 +64,9 @@ func Root(t testing.TB) string {
 // Proc is a running VM.
 type Proc struct {
 	Cmd *exec.Cmd
+	// Watch, if not nil, is called every few seconds of a wait, on the waiter's goroutine,
+	// and may end it by a panic.
+	Watch func()
 
 	mu     sync.Mutex
 	out    bytes.Buffer
@@ -135,6 +141,8 @@ func (p *Proc) ExpectAfter(t testing.TB, from int, pattern string) []string {
 	t.Helper()
 	re := regexp.MustCompile(pattern)
 	deadline := time.After(Patience)
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
 	for {
 		s, grown := p.snapshot()
 		if m := re.FindStringSubmatch(s[from:]); m != nil {
@@ -142,6 +150,8 @@ func (p *Proc) ExpectAfter(t testing.TB, from int, pattern string) []string {
 		}
 		select {
 		case <-grown:
+		case <-tick.C:
+			p.watch()
 		case <-p.ended:
 			if s, _ := p.snapshot(); re.MatchString(s[from:]) {
 				return re.FindStringSubmatch(s[from:])
@@ -167,12 +177,24 @@ func (p *Proc) Wait(t testing.TB) int {
 
 // WaitContext is Wait with a limit of the caller's.
 func (p *Proc) WaitContext(ctx context.Context) (int, error) {
-	select {
-	case <-p.ended:
-	case <-ctx.Done():
-		return 0, fmt.Errorf("process %d has not ended: %w", p.Cmd.Process.Pid, ctx.Err())
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-p.ended:
+			return p.Cmd.ProcessState.ExitCode(), nil
+		case <-tick.C:
+			p.watch()
+		case <-ctx.Done():
+			return 0, fmt.Errorf("process %d has not ended: %w", p.Cmd.Process.Pid, ctx.Err())
+		}
 	}
-	return p.Cmd.ProcessState.ExitCode(), nil
+}
+
+func (p *Proc) watch() {
+	if p.Watch != nil {
+		p.Watch()
+	}
 }
 
 // Ended is closed when the process is gone.

@@ -44,13 +44,13 @@ func TestBoots(t *testing.T) {
 	tap(t, "hvt0")
 	tap(t, "hvt1")
 	for _, s := range sizes() {
-		t.Run(fmt.Sprintf("cpus=%d,mem=%d", s.cpus, s.mib), func(t *testing.T) { boots(t, s) })
+		t.Run(fmt.Sprintf("cpus=%d,mem=%d", s.cpus, s.mib), func(t *testing.T) { surviving(t, func() { boots(t, s) }) })
 	}
 }
 
 func boots(t *testing.T, s size) {
 	a, b := disk(t, "a.img", 64), disk(t, "b.img", 96)
-	p := hvrun.Start(t, hvrun.Binary(t), join(machine(s.cpus, s.mib), kernel(inventory, "net.ifnames=0"), []string{
+	p := start(t, hvrun.Binary(t), join(machine(s.cpus, s.mib), kernel(inventory, "net.ifnames=0"), []string{
 		"-drive", "file=" + a + ",format=raw,if=none,id=a", "-device", "virtio-blk-pci,drive=a,serial=first",
 		"-drive", "file=" + b + ",format=raw,if=none,id=b", "-device", "virtio-blk-pci,drive=b,serial=second",
 		"-netdev", "tap,id=n0,ifname=hvt0,script=no,downscript=no", "-device", "virtio-net-pci,netdev=n0,mac=52:54:00:00:00:01",
@@ -90,7 +90,7 @@ func TestDmesgLikeQEMU(t *testing.T) {
 		"-device", "pcie-root-port,id=rp1,chassis=1,slot=1",
 	}
 	complaints := func(program string, devices []string) map[string]string {
-		p := hvrun.Start(t, program, join(machine(2, 1024), kernel("dmesg -r | grep '^<[0-4]>' | sed 's/^/complaint=/'; echo all=done"), devices)...)
+		p := start(t, program, join(machine(2, 1024), kernel("dmesg -r | grep '^<[0-4]>' | sed 's/^/complaint=/'; echo all=done"), devices)...)
 		p.Expect(t, `(?m)^all=done`)
 		p.Wait(t)
 		found := map[string]string{}
@@ -101,12 +101,13 @@ func TestDmesgLikeQEMU(t *testing.T) {
 		}
 		return found
 	}
-	theirs := complaints(qemu, devices)
+	var theirs, ours map[string]string
+	surviving(t, func() { theirs = complaints(qemu, devices) })
 	var mine []string
 	for _, d := range devices {
 		mine = append(mine, strings.Replace(d, ",romfile=", "", 1))
 	}
-	ours := complaints(hvrun.Binary(t), mine)
+	surviving(t, func() { ours = complaints(hvrun.Binary(t), mine) })
 	for n, line := range ours {
 		if _, ok := theirs[n]; !ok {
 			t.Errorf("only under hv: %s", line)

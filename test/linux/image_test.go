@@ -40,9 +40,6 @@ sleep 1000
 // TestDebianImage takes a whole Debian through its life: boot to multi-user
 // under systemd, disk and network load, a reboot from inside, the power button.
 func TestDebianImage(t *testing.T) {
-	dir := scratch(t)
-	image := filepath.Join(dir, "root.img")
-	run(t, "cp", "--sparse=always", assets.image, image)
 	tap(t, "hvt0")
 	run(t, "ip", "addr", "add", "10.77.0.1/24", "dev", "hvt0")
 	server := exec.Command("iperf3", "-s", "-B", "10.77.0.1")
@@ -50,10 +47,16 @@ func TestDebianImage(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = server.Process.Kill(); _ = server.Wait() })
+	surviving(t, func() { debianImage(t) })
+}
 
+func debianImage(t *testing.T) {
+	dir := scratch(t)
+	image := filepath.Join(dir, "root.img")
+	run(t, "cp", "--sparse=always", assets.image, image)
 	script := strings.ReplaceAll(inside, "$SECS", fmt.Sprint(hvrun.Count(8, 60)))
 	socket := filepath.Join(dir, "qmp")
-	p := hvrun.Start(t, hvrun.Binary(t), join(machine(2, 1024), []string{
+	p := start(t, hvrun.Binary(t), join(machine(2, 1024), []string{
 		"-kernel", assets.image + ".vmlinuz", "-initrd", assets.image + ".initrd",
 		"-append", "root=LABEL=hv-root ro console=ttyS0 quiet hv.run=" + base64.StdEncoding.EncodeToString([]byte(script)),
 		"-drive", "file=" + image + ",format=raw,if=none,id=root", "-device", "virtio-blk-pci,drive=root,num-queues=2",

@@ -19,6 +19,10 @@ func TestMain(m *testing.M) {
 	flag.Parse()
 	if os.Getenv("HV_TESTBED") != "" {
 		locate(os.Getenv("HV_ASSETS"))
+		if err := mountDebugfs(); err != nil {
+			fmt.Fprintln(os.Stderr, "debugfs:", err)
+			os.Exit(1)
+		}
 		os.Exit(m.Run())
 	}
 	status, err := inBed()

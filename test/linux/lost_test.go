@@ -1,0 +1,92 @@
+package linux
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"hv/test/hvrun"
+)
+
+// The bed's processor is emulated, and its emulation of SVM now and then leaves a guest
+// with the instruction pointer of the bed's own kernel, just behind VMRUN. Nothing can run
+// there: KVM fetches in vain and injects a page fault, some 20,000 times a second, for
+// good. With nested paging KVM has no other reason to inject page faults, so that
+// their number tells a guest that was lost in this way from every other hang. Only
+// such a guest is started again, and only a few times.
+const (
+	lostFaults = 50_000
+	attempts   = 4
+)
+
+// lost is the panic that ends a wait for a lost guest.
+type lost struct{ faults int }
+
+// debugfs is where this process mounted it.
+var debugfs string
+
+func mountDebugfs() (err error) {
+	if debugfs, err = os.MkdirTemp("", "debugfs"); err != nil {
+		return err
+	}
+	return unix.Mount("none", debugfs, "debugfs", 0, "")
+}
+
+// injected returns how many page faults KVM injected into the guests of a process.
+func injected(pid int) int {
+	files, _ := filepath.Glob(fmt.Sprintf("%s/kvm/%d-*/pf_guest", debugfs, pid))
+	sum := 0
+	for _, path := range files {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			continue // the VM is gone
+		}
+		n, _ := strconv.Atoi(strings.TrimSpace(string(text)))
+		sum += n
+	}
+	return sum
+}
+
+// start starts a VM whose loss ends the waiting for it; surviving starts over then.
+func start(t testing.TB, program string, args ...string) *hvrun.Proc {
+	t.Helper()
+	p := hvrun.Start(t, program, args...)
+	p.Watch = func() {
+		if n := injected(p.Cmd.Process.Pid); n > lostFaults {
+			_ = p.Cmd.Process.Kill()
+			<-p.Ended()
+			panic(lost{n})
+		}
+	}
+	return p
+}
+
+// surviving carries out a scenario, and again if the bed lost its guest.
+func surviving(t testing.TB, scenario func()) {
+	t.Helper()
+	for try := 1; !survived(t, scenario); try++ {
+		if try == attempts {
+			t.Fatalf("the bed lost the guest %d times in a row", attempts)
+		}
+	}
+}
+
+func survived(t testing.TB, scenario func()) (ok bool) {
+	defer func() {
+		switch r := recover().(type) {
+		case nil:
+		case lost:
+			t.Logf("the bed's processor lost the guest (%d page faults injected); it is started again", r.faults)
+			ok = false
+		default:
+			panic(r)
+		}
+	}()
+	scenario()
+	return true
+}
