@@ -38,8 +38,14 @@ func bare(t testing.TB, commands string, more ...string) []string {
 // start starts hv with a QMP socket and connects to it.
 func start(t testing.TB, args ...string) *vm {
 	t.Helper()
+	return startWith(t, nil, args...)
+}
+
+// startWith is start with open files, from descriptor 3 on.
+func startWith(t testing.TB, files []*os.File, args ...string) *vm {
+	t.Helper()
 	socket := filepath.Join(t.TempDir(), "qmp")
-	p := hvrun.Start(t, hvrun.Binary(t), append(args, "-qmp", "unix:"+socket+",server=on,wait=off")...)
+	p := hvrun.StartWith(t, files, hvrun.Binary(t), append(args, "-qmp", "unix:"+socket+",server=on,wait=off")...)
 	return &vm{p, dial(t, p, socket)}
 }
 

@@ -145,3 +145,37 @@ func TestSerialBackends(t *testing.T) {
 	}
 	v.ends(t, 0)
 }
+
+// TestInheritedFile boots from a disk that is a descriptor of -add-fd, with the names
+// that tools see.
+func TestInheritedFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "disk")
+	if err := os.WriteFile(path, bytes.Repeat([]byte("inherited disk  "), 4096), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	v := startWith(t, []*os.File{f}, append(bare(t, "print=up; spin"), "-smp", "2", "-name", "guest=e2e,process=vm-e2e,debug-threads=on",
+		"-add-fd", "fd=3,set=7", "-drive", "file=/dev/fdset/7,format=raw,if=none,id=d", "-device", "virtio-blk-pci,drive=d")...)
+	v.Expect(t, "guest: up")
+	names := map[string]int{}
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/comm", v.Cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, task := range tasks {
+		text, _ := os.ReadFile(task)
+		names[strings.TrimSpace(string(text))]++
+	}
+	if names["vm-e2e"] == 0 || names["CPU 0/KVM"] != 1 || names["CPU 1/KVM"] != 1 {
+		t.Errorf("threads are called %v", names)
+	}
+	v.do(t, "quit")
+	v.ends(t, 0)
+}

@@ -79,7 +79,14 @@ type Proc struct {
 // are collected together. The test's end ends it.
 func Start(t testing.TB, program string, args ...string) *Proc {
 	t.Helper()
+	return StartWith(t, nil, program, args...)
+}
+
+// StartWith is Start with open files for the program, whose descriptors begin at 3.
+func StartWith(t testing.TB, files []*os.File, program string, args ...string) *Proc {
+	t.Helper()
 	p := &Proc{Cmd: exec.Command(program, args...), grown: make(chan struct{}), ended: make(chan struct{})}
+	p.Cmd.ExtraFiles = files
 	p.Cmd.Stdout, p.Cmd.Stderr = p, p
 	p.Cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := p.Cmd.Start(); err != nil {
