@@ -59,6 +59,7 @@ type VM struct {
 	events   *events.Broker
 	server   *server.Server
 	serving  sync.WaitGroup
+	asking   sync.WaitGroup // those that wait for the control goroutine, which answers until it ends
 	undo     undo
 }
 
@@ -138,15 +139,17 @@ func (v *VM) buildHardware(context.Context) error {
 // Run lets the VM live and returns the process's exit status.
 func (v *VM) Run(ctx context.Context) int {
 	if !v.cfg.Paused {
-		go func() {
+		v.asking.Go(func() {
 			_ = v.control.Do(ctx, func() {
 				if err := v.control.Continue(); err != nil {
 					v.failed("start", err)
 				}
 			})
-		}()
+		})
 	}
-	return v.control.Run(ctx)
+	status := v.control.Run(ctx)
+	v.asking.Wait()
+	return status
 }
 
 // Close gives everything back. Clients have until ctx ends to take what was sent to
@@ -162,10 +165,10 @@ func (v *VM) Close(ctx context.Context) error {
 
 // Signal ends the VM as a signal to the process asks.
 func (v *VM) Signal() {
-	go func() {
+	v.asking.Go(func() {
 		_ = v.control.Do(context.Background(), v.control.PowerOffOnShutdown)
 		v.control.RequestShutdown(qapi.ShutdownCauseHostSignal)
-	}()
+	})
 }
 
 // Alive returns once the control goroutine answers.

@@ -37,19 +37,20 @@ func mountDebugfs() (err error) {
 	return unix.Mount("none", debugfs, "debugfs", 0, "")
 }
 
-// injected returns how many page faults KVM injected into the guests of a process.
-func injected(pid int) int {
-	files, _ := filepath.Glob(fmt.Sprintf("%s/kvm/%d-*/pf_guest", debugfs, pid))
-	sum := 0
+// statistics returns KVM's counters for the guest of a process, but for those that are 0.
+func statistics(pid int) map[string]int {
+	files, _ := filepath.Glob(fmt.Sprintf("%s/kvm/%d-*/*", debugfs, pid))
+	all := map[string]int{}
 	for _, path := range files {
 		text, err := os.ReadFile(path)
 		if err != nil {
-			continue // the VM is gone
+			continue // a folder, or the VM is gone
 		}
-		n, _ := strconv.Atoi(strings.TrimSpace(string(text)))
-		sum += n
+		if n, _ := strconv.Atoi(strings.TrimSpace(string(text))); n != 0 {
+			all[filepath.Base(path)] = n
+		}
 	}
-	return sum
+	return all
 }
 
 // start starts a VM whose loss ends the waiting for it; surviving starts over then.
@@ -57,12 +58,17 @@ func start(t testing.TB, program string, args ...string) *hvrun.Proc {
 	t.Helper()
 	p := hvrun.Start(t, program, args...)
 	p.Watch = func() {
-		if n := injected(p.Cmd.Process.Pid); n > lostFaults {
+		if n := statistics(p.Cmd.Process.Pid)["pf_guest"]; n > lostFaults {
 			_ = p.Cmd.Process.Kill()
 			<-p.Ended()
 			panic(lost{n})
 		}
 	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("KVM's counters of %s: %v", filepath.Base(program), statistics(p.Cmd.Process.Pid))
+		}
+	})
 	return p
 }
 
