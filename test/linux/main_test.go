@@ -55,9 +55,15 @@ func inBed() (int, error) {
 		return 0, err
 	}
 	locate(dir)
+	hello := filepath.Join(dir, "vsockhello")
+	build := exec.Command("go", "build", "-o", hello, "./vsockhello")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return 0, fmt.Errorf("vsockhello: %w\n%s", err, out)
+	}
 	for _, args := range [][]string{
 		{"guest-kernel", assets.vmlinux},
-		{"guest-initrd", assets.initrd},
+		{"guest-initrd", "--add", hello + ":/bin/vsockhello", assets.initrd},
 		{"image", "--kernel", assets.image},
 	} {
 		if out, err := exec.Command(bed, args...).CombinedOutput(); err != nil {
