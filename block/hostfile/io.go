@@ -23,9 +23,8 @@ type IO interface {
 	Submit(op uint8, tag uint32, off, n int64, bufs [][]byte) error
 	// Wait starts what was submitted and calls done for each completion, with
 	// the bytes moved or a negative error number. If it is to block it sleeps until
-	// something completes, the kick descriptor is signalled (kicked) or Wake
-	// is called.
-	Wait(block bool, done func(tag uint32, res int32)) (kicked bool, err error)
+	// something completes, the kick descriptor is signalled or Wake is called.
+	Wait(block bool, done func(tag uint32, res int32)) error
 	// Wake ends a Wait, now or the next one. Any goroutine may call it.
 	Wake()
 	// Close gives everything back; no request may be under way.
@@ -39,8 +38,11 @@ func (f *File) NewIO(kick int, depth uint32) (IO, error) {
 	if err != nil {
 		return nil, fmt.Errorf("eventfd: %w", err)
 	}
-	if f.cfg.Threads {
+	switch {
+	case f.cfg.Threads:
 		return newPool(f, kick, wake, depth), nil
+	case inMemory(f.fd):
+		return newInline(f, kick, wake, depth), nil
 	}
 	r, err := uring.New(depth + 2)
 	if err != nil {
@@ -136,10 +138,10 @@ func (f *File) fallocateMode(op uint8) uint32 {
 	return unix.FALLOC_FL_PUNCH_HOLE | unix.FALLOC_FL_KEEP_SIZE
 }
 
-func (q *ringIO) Wait(block bool, done func(tag uint32, res int32)) (bool, error) {
+func (q *ringIO) Wait(block bool, done func(tag uint32, res int32)) error {
 	if !q.armed {
 		if err := errors.Join(q.arm(q.kick, tagKick), q.arm(q.wake, tagWake)); err != nil {
-			return false, err
+			return err
 		}
 		q.armed = true
 	}
@@ -148,23 +150,21 @@ func (q *ringIO) Wait(block bool, done func(tag uint32, res int32)) (bool, error
 		wait = 1
 	}
 	if err := q.ring.Enter(wait); err != nil {
-		return false, err
+		return err
 	}
-	kicked := false
 	for c, ok := q.ring.Reap(); ok; c, ok = q.ring.Reap() {
 		switch c.UserData {
 		case tagKick, tagWake:
-			kicked = kicked || c.UserData == tagKick
 			if c.Flags&uring.MoreToCome == 0 {
 				if err := q.rearm(c.UserData); err != nil {
-					return kicked, err
+					return err
 				}
 			}
 		default:
 			q.complete(uint32(c.UserData), c.Res, done)
 		}
 	}
-	return kicked, nil
+	return nil
 }
 
 // rearm watches a descriptor again whose watch ended.

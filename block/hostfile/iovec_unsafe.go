@@ -16,3 +16,17 @@ func piece(iovs []unix.Iovec, off int64) []byte {
 	}
 	return nil
 }
+
+// moveVector is preadv2 or pwritev2 with iovecs that are already made, so that nothing is
+// allocated.
+func moveVector(fd int, v []unix.Iovec, off int64, write, sync bool) (int, unix.Errno) {
+	call, flags := uintptr(unix.SYS_PREADV2), uintptr(0)
+	if write {
+		call = unix.SYS_PWRITEV2
+		if sync {
+			flags = unix.RWF_DSYNC
+		}
+	}
+	n, _, errno := unix.Syscall6(call, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(v))), uintptr(len(v)), uintptr(off), 0, flags)
+	return int(n), errno
+}

@@ -113,18 +113,17 @@ func (f *File) transfer(r request, bufs [][]byte) int32 {
 	return int32(n)
 }
 
-func (p *pool) Wait(block bool, done func(tag uint32, res int32)) (bool, error) {
+func (p *pool) Wait(block bool, done func(tag uint32, res int32)) error {
 	timeout := 0
 	if block {
 		timeout = -1
 	}
 	_, err := unix.Poll(p.fds, timeout)
 	if err != nil && !errors.Is(err, unix.EINTR) {
-		return false, err
+		return err
 	}
 	var b [8]byte
-	kicked := p.fds[0].Revents != 0
-	if kicked {
+	if p.fds[0].Revents != 0 {
 		_, _ = unix.Read(p.kick, b[:])
 	}
 	if p.fds[1].Revents != 0 {
@@ -136,7 +135,7 @@ func (p *pool) Wait(block bool, done func(tag uint32, res int32)) (bool, error) 
 	for _, r := range p.taken {
 		done(r.tag, r.res)
 	}
-	return kicked, nil
+	return nil
 }
 
 func (p *pool) Wake() { _, _ = unix.Write(p.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0}) }

@@ -85,5 +85,5 @@ func join(parts ...[]string) []string {
 // field returns what the guest printed after KEY=.
 func field(t *testing.T, p *hvrun.Proc, key string) string {
 	t.Helper()
-	return strings.TrimSpace(p.Expect(t, `(?m)^`+key+`=(.*?)\r?$`)[1])
+	return strings.TrimSpace(p.Expect(t, `(?m)^`+key+`=(.*?)\r?\n`)[1])
 }

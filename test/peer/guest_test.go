@@ -26,7 +26,7 @@ func figure(b *testing.B, program, commands, key string, devices ...string) floa
 		"-kernel", guestFile(b), "-append", commands + "; poweroff",
 	}, devices...)
 	p := hvrun.Start(b, program, args...)
-	m := p.Expect(b, `(?m)`+key+`=(\d+)`)
+	m := p.Expect(b, `\b`+key+`=(\d+)\s`)
 	<-p.Ended()
 	v, err := strconv.ParseFloat(m[1], 64)
 	if err != nil {

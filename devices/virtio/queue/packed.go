@@ -115,6 +115,10 @@ func (p *packed) walkTable(q *Queue, c *Chain, addr uint64, size uint32, flags u
 	return nil
 }
 
+func (p *packed) pending() bool {
+	return available(p.desc.Load16(descSize*int(p.avail.index)+14), p.avail.wrap)
+}
+
 func (p *packed) unpop(c *Chain) {
 	if p.avail.index < c.count {
 		p.avail.index += p.size
@@ -192,5 +196,5 @@ func (p *packed) kicks(on bool) bool {
 		return false
 	}
 	mem.Fence()
-	return available(p.desc.Load16(descSize*int(p.avail.index)+14), p.avail.wrap)
+	return p.pending()
 }

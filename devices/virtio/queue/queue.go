@@ -42,6 +42,7 @@ type ring interface {
 	push(c *Chain, written uint32)
 	publish() bool
 	kicks(on bool) bool
+	pending() bool
 }
 
 // Queue is one virtqueue.
@@ -112,6 +113,9 @@ func (q *Queue) Push(c *Chain, written uint32) { q.ring.push(c, written) }
 // Publish shows the driver what was pushed and reports whether it wants an
 // interrupt for that.
 func (q *Queue) Publish() (interrupt bool) { return q.ring.publish() }
+
+// Pending reports whether there is a chain to pop. It is cheap.
+func (q *Queue) Pending() bool { return q.broken == nil && q.ring.pending() }
 
 // DisableKicks asks the driver not to notify. It is advice.
 func (q *Queue) DisableKicks() { q.ring.kicks(false) }

@@ -136,6 +136,8 @@ func (q *Queue) table(addr uint64, size uint32, negotiated bool) ([]byte, error)
 	return b, nil
 }
 
+func (s *split) pending() bool { return s.avail.Load16(2) != s.nextAvail }
+
 func (s *split) unpop(*Chain) { s.nextAvail-- }
 
 func (s *split) push(c *Chain, written uint32) {
@@ -177,5 +179,5 @@ func (s *split) kicks(on bool) bool {
 		return false
 	}
 	mem.Fence()
-	return s.avail.Load16(2) != s.nextAvail
+	return s.pending()
 }

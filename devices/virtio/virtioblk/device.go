@@ -45,7 +45,7 @@ type IO interface {
 	// Wait starts what was submitted and calls done for each completion with a
 	// negative error number or what was moved. If it is to block it sleeps until
 	// there is one, a kick, or a Wake.
-	Wait(block bool, done func(tag uint32, res int32)) (kicked bool, err error)
+	Wait(block bool, done func(tag uint32, res int32)) error
 	Wake()
 	Close() error
 }

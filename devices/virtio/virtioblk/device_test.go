@@ -62,7 +62,7 @@ func (io *mediumIO) Submit(code uint8, tag uint32, off, n int64, bufs [][]byte) 
 	return nil
 }
 
-func (io *mediumIO) Wait(block bool, done func(tag uint32, res int32)) (bool, error) {
+func (io *mediumIO) Wait(block bool, done func(tag uint32, res int32)) error {
 	if io.m.gate != nil && len(io.ops) > 0 {
 		<-io.m.gate
 	}
@@ -70,7 +70,7 @@ func (io *mediumIO) Wait(block bool, done func(tag uint32, res int32)) (bool, er
 	err := io.m.broken
 	io.m.mu.Unlock()
 	if err != nil {
-		return false, err
+		return err
 	}
 	moved := len(io.ops) > 0
 	for len(io.ops) > 0 {
@@ -90,7 +90,7 @@ func (io *mediumIO) Wait(block bool, done func(tag uint32, res int32)) (bool, er
 			_, _ = unix.Read(int(io.fds[i].Fd), b[:])
 		}
 	}
-	return io.fds[0].Revents != 0, nil
+	return nil
 }
 
 // do carries a request out.

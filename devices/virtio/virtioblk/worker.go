@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"hv/devices/virtio"
+	"hv/devices/virtio/spin"
 )
 
 // state is what a worker is asked to do, and does.
@@ -25,6 +26,8 @@ type worker struct {
 	tell virtio.Transport
 	io   IO
 
+	spin     spin.Spin
+	work     func() bool // ready, as a value that is made once
 	requests []request
 	free     []uint32
 	inflight int
@@ -44,7 +47,7 @@ func (d *Device) startWorker(q *virtio.Queue, r *virtio.Resources) (*worker, err
 	size := uint32(q.Queue.Config().Size)
 	w := &worker{dev: d, q: q, tell: r.Transport, requests: make([]request, size)}
 	w.cond = sync.NewCond(&w.mu)
-	w.complete = w.completed
+	w.complete, w.work = w.completed, w.ready
 	for tag := range size {
 		w.free = append(w.free, size-1-tag)
 	}
@@ -148,29 +151,42 @@ func (w *worker) drain() {
 }
 
 // serve takes what the driver made available. Once there is nothing more it
-// starts all of it and sleeps, in one system call.
+// starts all of it, and sleeps when nothing came of that at once.
 func (w *worker) serve() {
 	popped := w.take()
 	w.publish()
 	if popped && len(w.free) > 0 {
 		return
 	}
-	// Have the driver notify, unless something came meanwhile.
-	block := w.fault != nil || len(w.free) == 0 || !w.q.EnableKicks()
-	if w.wait(block) {
-		w.q.DisableKicks()
+	if w.moves() {
+		return
 	}
+	// Have the driver notify, unless something came meanwhile.
+	w.wait(w.fault != nil || len(w.free) == 0 || !w.q.EnableKicks())
+	w.q.DisableKicks()
+	w.spin.Woke()
 }
+
+// moves starts what was taken and reports whether some of it is complete already, or more
+// has come.
+func (w *worker) moves() bool {
+	if before := w.inflight; before > 0 {
+		w.wait(false)
+		return w.inflight < before
+	}
+	return w.fault == nil && w.spin.For(w.work)
+}
+
+// ready reports whether the driver has made something available.
+func (w *worker) ready() bool { return w.q.Pending() }
 
 // wait starts and completes requests. A back end that fails breaks the device: it
 // cannot say what became of the requests.
-func (w *worker) wait(block bool) bool {
-	kicked, err := w.io.Wait(block, w.complete)
-	if err != nil {
+func (w *worker) wait(block bool) {
+	if err := w.io.Wait(block, w.complete); err != nil {
 		w.broke(fmt.Errorf("back end: %w", err))
 		w.inflight = 0
 	}
-	return kicked
 }
 
 func (w *worker) broke(err error) {

@@ -9,6 +9,7 @@ import (
 	"hv/devices/virtio"
 	"hv/devices/virtio/pump"
 	"hv/devices/virtio/queue"
+	"hv/devices/virtio/spin"
 )
 
 const (
@@ -211,10 +212,12 @@ type sender struct {
 	held    bool // chain waits for the link
 	vecs    []unix.Iovec
 	stopped bool
+	spin    spin.Spin
+	work    func() bool // q.Pending, as a value that is made once
 }
 
 func (d *Device) startSender(i int, q *virtio.Queue) (*pump.Pump, error) {
-	s := &sender{d: d, fd: d.link.QueueFD(i), q: q, vecs: make([]unix.Iovec, 0, maxVecs)}
+	s := &sender{d: d, fd: d.link.QueueFD(i), q: q, vecs: make([]unix.Iovec, 0, maxVecs), work: q.Pending}
 	ready := make(chan struct{})
 	p, err := pump.Start([]pump.Source{
 		{FD: q.Kick, Kick: true, Ready: func(int16) { s.send() }},
@@ -228,44 +231,51 @@ func (d *Device) startSender(i int, q *virtio.Queue) (*pump.Pump, error) {
 	return p, err
 }
 
-// send takes packets until there are no more or the link is full.
+// send takes packets until there are no more or the link is full. Between two looks at
+// other work it takes at most a batch.
 func (s *sender) send() {
 	if s.stopped || s.pump == nil {
 		return
 	}
+	s.spin.Woke()
 	s.q.DisableKicks()
-	for n := 0; s.next(); n++ {
-		if !s.transmit() {
+	for n := 0; n < batch; {
+		full := false
+		for ; n < batch && s.next(); n++ {
+			if full = !s.transmit(); full {
+				break
+			}
+			s.held = false
+			s.q.Push(&s.chain, 0)
+		}
+		if s.q.Publish() {
+			s.q.Interrupt()
+		}
+		switch {
+		case full:
 			s.pump.Watch(sourceLink, unix.POLLOUT)
-			break
-		}
-		s.held = false
-		s.q.Push(&s.chain, 0)
-		if n == batch {
-			s.pump.Wake()
-			break
+			return
+		case s.stopped:
+			return
+		case n < batch && !s.spin.For(s.work) && !s.q.EnableKicks():
+			return
 		}
 	}
-	if s.q.Publish() {
-		s.q.Interrupt()
-	}
+	s.pump.Wake()
 }
 
 // next makes the next packet the one in hand.
 func (s *sender) next() bool {
-	for !s.held {
-		ok, err := s.q.Pop(&s.chain)
-		if err != nil {
-			s.stopped = true
-			s.d.tell.NeedsReset(err)
-			return false
-		}
-		if !ok && !s.q.EnableKicks() {
-			return false
-		}
-		s.held = ok
+	if s.held {
+		return true
 	}
-	return true
+	ok, err := s.q.Pop(&s.chain)
+	if err != nil {
+		s.stopped = true
+		s.d.tell.NeedsReset(err)
+	}
+	s.held = ok && err == nil
+	return s.held
 }
 
 // transmit sends the packet in hand and reports whether it is done with: sent, or
