@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -154,6 +155,8 @@ func TestNothingIsAllocated(t *testing.T) {
 }
 
 func BenchmarkNop(b *testing.B) {
+	runtime.LockOSThread() // a ring has one thread that submits
+	defer runtime.UnlockOSThread()
 	r := ring(b, 8)
 	b.ReportAllocs()
 	for b.Loop() {
