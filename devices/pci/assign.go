@@ -61,6 +61,7 @@ func (h *Host) Assign() error {
 	if err := h.number(h.root, &last); err != nil {
 		return err
 	}
+	h.lastBus = last
 	if err := h.place(); err != nil {
 		return err
 	}

@@ -38,6 +38,8 @@ type Host struct {
 	root   *Bus
 	bridge *Function // 00.0
 
+	lastBus uint8 // as of Assign
+
 	mu    sync.RWMutex // guards the tree: every Bus.funcs, and lines
 	lines map[int]*sharedLine
 
@@ -82,6 +84,9 @@ func NewHost(cfg HostConfig) (*Host, error) {
 	}
 	return h, nil
 }
+
+// LastBus returns the highest bus number that Assign gave out.
+func (h *Host) LastBus() uint8 { return h.lastBus }
 
 // Root returns the root bus.
 func (h *Host) Root() *Bus { return h.root }

@@ -72,11 +72,24 @@ func (b *Board) writeTables(p BootParams, base uint64) error {
 	return nil
 }
 
+// minBuses is how many buses a guest is told of at least.
+const minBuses = 16
+
+// buses returns how many buses a guest is told of. Linux looks for devices on every
+// one, with an exit for each: 256 of them are much of its time to boot.
+func (b *Board) buses() uint64 {
+	n := uint64(minBuses)
+	for n <= uint64(b.PCI.LastBus()) {
+		n *= 2
+	}
+	return n
+}
+
 // describe says to the tables what the board is.
 func (b *Board) describe(cpus []tables.CPU, base, end uint64) tables.Desc {
 	d := tables.Desc{
 		Reduced: b.cfg.Type.Kind == MicroVM, CPUs: cpus, Base: base, End: end, RSDPAt: rsdpAt,
-		ECAM:     tables.Window{Base: ecamBase, Size: ecamSize},
+		ECAM:     tables.Window{Base: ecamBase, Size: b.buses() << 20},
 		Window32: tables.Window{Base: window32Base, Size: b.window32End() - window32Base},
 		Window64: tables.Window{Base: b.cfg.Layout.Window64, Size: window64Size},
 		PIRQ:     pci.Q35PIRQ, PMBase: pmBase, SCI: sciGSI, GED: gedWindow, GEDIRQ: sciGSI,

@@ -1,9 +1,18 @@
 package chardev
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"sync"
+	"time"
+)
+
+// Output waits for the rest of its line until there are flushSize bytes of it, or for
+// flushDelay.
+const (
+	flushSize  = 256
+	flushDelay = time.Millisecond
 )
 
 // maxBacklog bounds, in bytes, what waits for a slow reader.
@@ -17,6 +26,9 @@ type port struct {
 	front Frontend
 	conn  io.ReadWriteCloser
 	out   []byte
+	flush *time.Timer // wakes the sender for what is no line yet
+	timed bool        // flush is running
+	due   bool        // what is queued is to be sent
 	log   io.WriteCloser
 	input filter // nil, or what sees input first
 	ended bool
@@ -26,7 +38,17 @@ type port struct {
 // filter changes input on its way to the frontend.
 type filter func(p []byte) []byte
 
-func (p *port) init() { p.cond = sync.NewCond(&p.mu) }
+func (p *port) init() {
+	p.cond = sync.NewCond(&p.mu)
+	p.flush = time.AfterFunc(flushDelay, p.flushNow)
+}
+
+func (p *port) flushNow() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.timed, p.due = false, true
+	p.cond.Broadcast()
+}
 
 // Write queues b for the connection there is, if any.
 func (p *port) Write(b []byte) (int, error) {
@@ -41,9 +63,23 @@ func (p *port) Write(b []byte) (int, error) {
 	n := min(len(b), maxBacklog-len(p.out))
 	if n > 0 {
 		p.out = append(p.out, b[:n]...)
-		p.cond.Broadcast()
+		p.wakeSender(b[:n])
 	}
 	return n, nil
+}
+
+// wakeSender has the sender send what is queued: at once when b, the latest, ends a line
+// or much has come together, else a little later. A guest writes its console byte by
+// byte, and waking somebody for each costs more than all the rest.
+func (p *port) wakeSender(b []byte) {
+	switch {
+	case len(p.out) >= flushSize || bytes.IndexByte(b, '\n') >= 0:
+		p.due = true
+		p.cond.Broadcast()
+	case !p.timed:
+		p.timed = true
+		p.flush.Reset(flushDelay)
+	}
 }
 
 // Attach sets the frontend and tells it whether somebody is connected.
@@ -109,14 +145,14 @@ func (p *port) send(conn io.Writer) {
 	var batch []byte
 	for {
 		p.mu.Lock()
-		for p.conn == conn && len(p.out) == 0 {
+		for p.conn == conn && !(p.due && len(p.out) > 0) {
 			p.cond.Wait()
 		}
 		if len(p.out) == 0 {
 			p.mu.Unlock()
 			return
 		}
-		batch, p.out = p.out, batch[:0]
+		batch, p.out, p.due = p.out, batch[:0], false
 		p.mu.Unlock()
 		if _, err := conn.Write(batch); err != nil {
 			return
@@ -184,6 +220,7 @@ func (p *port) waitRoom(conn io.Reader) (Frontend, int) {
 func (p *port) end(flush func()) error {
 	p.mu.Lock()
 	p.ended = true
+	p.flush.Stop()
 	conn := p.conn
 	rest := p.out
 	p.conn, p.out = nil, nil

@@ -74,6 +74,12 @@ func kernel(script string, more ...string) []string {
 	return []string{"-kernel", assets.kernel, "-initrd", assets.initrd, "-append", cmdline}
 }
 
+// elf has such options boot the same kernel from an ELF file.
+func elf(options []string) []string {
+	options[1] = assets.vmlinux
+	return options
+}
+
 func join(parts ...[]string) []string {
 	var all []string
 	for _, p := range parts {

@@ -14,9 +14,7 @@ import (
 // TestPVH boots the same kernel as an ELF file.
 func TestPVH(t *testing.T) {
 	surviving(t, func() {
-		args := kernel("echo booted=$(uname -r)")
-		args[1] = assets.vmlinux
-		p := start(t, hvrun.Binary(t), join(machine(1, 512), args)...)
+		p := start(t, hvrun.Binary(t), join(machine(1, 512), elf(kernel("echo booted=$(uname -r)")))...)
 		if got := field(t, p, "booted"); !strings.Contains(assets.kernel, got) {
 			t.Errorf("booted %s", got)
 		}
