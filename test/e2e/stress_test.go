@@ -42,6 +42,14 @@ func TestHammer(t *testing.T) {
 	disk := image(t, 8)
 	v := start(t, bare(t, "blk.torture size=1M depth=16 every=1", withDisk(disk)...)...)
 	v.Expect(t, "blk.torture")
+	counted := make(chan map[string]int)
+	go func() {
+		seen := map[string]int{}
+		for e := range v.c.Events() {
+			seen[e.Name]++
+		}
+		counted <- seen
+	}()
 	rng := rand.New(rand.NewPCG(7, 7))
 	n := hvrun.Count(300, 10000)
 	resets, from := 0, 0
@@ -61,6 +69,10 @@ func TestHammer(t *testing.T) {
 	v.do(t, "quit")
 	v.ends(t, 0)
 	checkTorture(t, v.Output())
+	// The first RESUME is that of the start, if it came after the connection.
+	if seen := <-counted; seen["STOP"] != n-resets || seen["RESUME"]-(n-resets) > 1 || seen["RESUME"] < n-resets || seen["RESET"] != resets {
+		t.Errorf("%d stops and %d resets were announced as %v", n-resets, resets, seen)
+	}
 	t.Logf("%d commands, %d resets", n, resets)
 
 	// What the disk holds at the end is checked by a new guest.
