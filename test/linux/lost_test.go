@@ -39,8 +39,14 @@ func mountDebugfs() (err error) {
 
 // statistics returns KVM's counters for the guest of a process, but for those that are 0.
 func statistics(pid int) map[string]int {
-	files, _ := filepath.Glob(fmt.Sprintf("%s/kvm/%d-*/*", debugfs, pid))
+	var files []string
 	all := map[string]int{}
+	// The folder is called after the thread that made the VM.
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", pid))
+	for _, thread := range threads {
+		found, _ := filepath.Glob(fmt.Sprintf("%s/kvm/%s-*/*", debugfs, filepath.Base(thread)))
+		files = append(files, found...)
+	}
 	for _, path := range files {
 		text, err := os.ReadFile(path)
 		if err != nil {
