@@ -88,8 +88,9 @@ func join(parts ...[]string) []string {
 	return all
 }
 
-// field returns what the guest printed after KEY=.
+// field returns what the guest printed after KEY=. The kernel's own messages share the
+// line at times.
 func field(t *testing.T, p *hvrun.Proc, key string) string {
 	t.Helper()
-	return strings.TrimSpace(p.Expect(t, `(?m)^`+key+`=(.*?)\r?\n`)[1])
+	return strings.TrimSpace(p.Expect(t, `(?m)^`+key+`=(.*?)(?:\[ *\d+\.\d+\] .*)?\r?\n`)[1])
 }
