@@ -38,4 +38,3 @@ func (r *Reader) Next(doc *qapi.Document) error {
 		r.rest = r.buf[:n]
 	}
 }
-
