@@ -23,6 +23,7 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, "debugfs:", err)
 			os.Exit(1)
 		}
+		go sayAlive()
 		os.Exit(m.Run())
 	}
 	status, err := inBed()
@@ -81,22 +82,10 @@ func inBed() (int, error) {
 	// Processors that wait by polling need no interrupt to wake: fewer guests are lost.
 	args := []string{"run", "--mem", "8192", "--scratch", "16", "--append", " idle=poll", "--timeout", limit, "--env", "HV_ASSETS=" + dir, "--", self}
 	for try := 1; ; try++ {
-		cmd := exec.Command(bed, append(args, os.Args[1:]...)...)
-		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-		if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
-			return 0, err
+		status, err := runBed(bed, append(args, os.Args[1:]...)...)
+		if err != nil || status != bedFailed || try == beds {
+			return status, err
 		}
-		status := cmd.ProcessState.ExitCode()
-		if status != bedFailed || try == beds {
-			return status, nil
-		}
-		fmt.Fprintln(os.Stderr, "the bed's own kernel crashed, which is the emulator's fault (see lost_test.go); all is run again")
+		fmt.Fprintln(os.Stderr, "the bed's own kernel failed, which is the emulator's fault (see lost_test.go); all is run again")
 	}
 }
-
-// bedFailed is the testbed's status when the bed ended before the tests did, and beds is
-// how many are tried.
-const (
-	bedFailed = 125
-	beds      = 3
-)

@@ -32,6 +32,7 @@ type vq struct {
 
 	free   []uint16 // split: descriptors; packed: ids
 	length []uint16 // descriptors of a chain, by token
+	next   []uint16 // split: what follows a descriptor; the device may have written over the ring
 
 	avail, used         uint16 // split: indices; packed: positions
 	availWrap, usedWrap bool
@@ -48,7 +49,7 @@ func (q *vq) layout() {
 	q.drv = mem.NewRing(q.d.Bytes(q.driver, int(6+2*n)))
 	q.dev = mem.NewRing(q.d.Bytes(q.device, int(6+8*n)))
 	q.availWrap, q.usedWrap = true, true
-	q.length = make([]uint16, n)
+	q.length, q.next = make([]uint16, n), make([]uint16, n)
 	for i := range q.size {
 		q.free = append(q.free, q.size-1-i)
 	}
@@ -142,6 +143,7 @@ func (q *vq) addSplit(bufs []Buf) uint16 {
 		q.descs.Store32(off+8, size)
 		q.descs.Store16(off+12, flags)
 		q.descs.Store16(off+14, next)
+		q.next[at] = next
 		at = next
 	}
 	q.drv.Store16(4+2*int(q.avail%q.size), head)
@@ -228,7 +230,7 @@ func (d *Driver) Poll(i int) (token uint16, written uint32, ok bool) {
 	at := uint16(id)
 	for range q.length[id] {
 		q.free = append(q.free, at)
-		at = q.descs.Load16(descSize*int(at) + 14)
+		at = q.next[at]
 	}
 	q.length[id] = 0
 	if q.eventIdx {
