@@ -115,6 +115,8 @@ func (s *Spec) apply(field string, at map[string]bit) error {
 	key, value, hasValue := strings.Cut(field, "=")
 	on := true
 	switch {
+	case key == "":
+		return fmt.Errorf("CPU property without a name in '%s'", field)
 	case key[0] == '+' && !hasValue:
 		key = key[1:]
 	case key[0] == '-' && !hasValue:

@@ -111,6 +111,9 @@ func (e *Encoder) Float(f float64) {
 		e.buf = append(e.buf, "-1e999"...)
 	default:
 		e.buf = strconv.AppendFloat(e.buf, f, 'g', 17, 64)
+		if f == 0 && math.Signbit(f) {
+			e.buf = append(e.buf, ".0"...) // "-0" would be read as an integer, without its sign
+		}
 	}
 }
 
