@@ -136,10 +136,11 @@ func (d *Device) give() uint32 {
 func (d *Device) schedule() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.timer != nil || d.quota == d.cfg.MaxBytes {
+	p := d.pump
+	// A worker that is about to be ended starts no timer.
+	if p == nil || d.timer != nil || d.quota == d.cfg.MaxBytes {
 		return
 	}
-	p := d.pump
 	d.timer = time.AfterFunc(time.Duration(d.cfg.Period)*time.Millisecond, func() {
 		d.mu.Lock()
 		defer d.mu.Unlock()
