@@ -12,6 +12,8 @@
 package virtio
 
 import (
+	"sync"
+
 	"hv/devices/virtio/queue"
 	"hv/hypervisor/mem"
 )
@@ -104,6 +106,30 @@ type Transport interface {
 	NeedsReset(err error)
 }
 
+// Listener is the transport of a device while the device is active. A device embeds it
+// to tell of changes at any time. The zero value is of an idle device.
+type Listener struct {
+	mu        sync.Mutex
+	transport Transport
+}
+
+// Listen says to whom changes are told from now on; nil is nobody.
+func (l *Listener) Listen(t Transport) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.transport = t
+}
+
+// ConfigChanged tells the driver, if there is one, that the configuration changed.
+func (l *Listener) ConfigChanged() {
+	l.mu.Lock()
+	t := l.transport
+	l.mu.Unlock()
+	if t != nil {
+		t.ConfigChanged()
+	}
+}
+
 // Resources is what a device may use between Activate and Reset.
 type Resources struct {
 	Mem       *mem.Memory
@@ -128,4 +154,34 @@ type Queue struct {
 	// InterruptFD is the eventfd that raises the interrupt, for vhost; -1 when
 	// there is none.
 	InterruptFD int
+}
+
+// Each has f handle every chain that the driver made available, gives it back with the
+// bytes that f says it wrote, and interrupts the driver if it wants that. It ends when the
+// driver is going to notify, or at the first error, of the ring or of f's. c is the
+// chain to use.
+func (q *Queue) Each(c *queue.Chain, f func() (written uint32, err error)) error {
+	defer q.Show()
+	for {
+		ok, err := q.Pop(c)
+		if err != nil {
+			return err
+		}
+		if ok {
+			n, err := f()
+			if err != nil {
+				return err
+			}
+			q.Push(c, n)
+		} else if !q.EnableKicks() {
+			return nil
+		}
+	}
+}
+
+// Show shows the driver what was pushed, with an interrupt if it wants one.
+func (q *Queue) Show() {
+	if q.Publish() {
+		q.Interrupt()
+	}
 }

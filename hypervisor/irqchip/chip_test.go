@@ -3,7 +3,6 @@ package irqchip
 import (
 	"encoding/binary"
 	"errors"
-	"io/fs"
 	"strings"
 	"sync"
 	"testing"
@@ -13,6 +12,7 @@ import (
 
 	"hv/devices/irq"
 	"hv/hypervisor/kvm"
+	"hv/hypervisor/kvm/kvmtest"
 )
 
 const msiAddr = 0xfee0_0000 // to APIC ID 0
@@ -28,14 +28,8 @@ type box struct {
 
 func newBox(t testing.TB) *box {
 	t.Helper()
-	sys, err := kvm.Open(kvm.DevicePath)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
-		t.Skipf("SKIPPED: this test needs KVM: %v", err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer sys.Close()
+	sys := kvmtest.Open(t)
+	var err error
 	b := &box{t: t}
 	if b.vm, err = sys.CreateVM(); err != nil {
 		t.Fatal(err)

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"unsafe"
 
+	"hv/test/hvrun"
+
 	gokvm "github.com/bobuhiro11/gokvm/kvm"
 )
 
@@ -155,10 +157,7 @@ func iowr[T any](nr uintptr) uintptr { return gokvm.IIOWR(nr, unsafe.Sizeof(*new
 
 // TestABIAgreesWithTheHeader has the C compiler say what <linux/kvm.h> says.
 func TestABIAgreesWithTheHeader(t *testing.T) {
-	gcc, err := exec.LookPath("gcc")
-	if err != nil {
-		t.Skip("SKIPPED: no gcc to compare the ABI with <linux/kvm.h>")
-	}
+	gcc := hvrun.Tool(t, "gcc")
 	want := abi()
 	names := slices.Sorted(maps.Keys(want))
 	var src strings.Builder
@@ -171,7 +170,7 @@ func TestABIAgreesWithTheHeader(t *testing.T) {
 	cmd := exec.Command(gcc, "-w", "-x", "c", "-o", bin, "-")
 	cmd.Stdin = strings.NewReader(src.String())
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Skipf("SKIPPED: <linux/kvm.h> of linux-libc-dev is missing or old: %s", out)
+		t.Fatalf("<linux/kvm.h> is missing (run `make deps`) or old: %s", out)
 	}
 	out, err := exec.Command(bin).Output()
 	if err != nil {

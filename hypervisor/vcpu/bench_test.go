@@ -12,6 +12,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"hv/test/hvrun"
 )
 
 // outs returns a guest that makes n port writes to 0x10 and then one to 0x11.
@@ -75,7 +77,7 @@ func BenchmarkPortIO(b *testing.B) {
 func BenchmarkPortIOInC(b *testing.B) {
 	ns, err := bareLoop(b, b.N)
 	if err != nil {
-		b.Skip("SKIPPED: ", err)
+		b.Fatal(err)
 	}
 	b.ReportMetric(ns/float64(b.N), "ns/op")
 }
@@ -83,10 +85,7 @@ func BenchmarkPortIOInC(b *testing.B) {
 // bareLoop builds testdata/bareloop.c and returns the nanoseconds that it takes
 // for n exits.
 func bareLoop(t testing.TB, n int) (float64, error) {
-	gcc, err := exec.LookPath("gcc")
-	if err != nil {
-		return 0, fmt.Errorf("no gcc to build the loop: %w", err)
-	}
+	gcc := hvrun.Tool(t, "gcc")
 	bin := filepath.Join(t.TempDir(), "bareloop")
 	if out, err := exec.Command(gcc, "-O2", "-o", bin, "testdata/bareloop.c").CombinedOutput(); err != nil {
 		return 0, fmt.Errorf("%w: %s", err, out)

@@ -1,14 +1,13 @@
 package vcpu
 
 import (
-	"errors"
-	"io/fs"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"hv/devices/bus"
 	"hv/hypervisor/kvm"
+	"hv/hypervisor/kvm/kvmtest"
 	"hv/hypervisor/mem"
 )
 
@@ -52,14 +51,8 @@ func offer[T any](ch chan T, v T) {
 
 func newBox(t testing.TB, code ...byte) *box {
 	t.Helper()
-	sys, err := kvm.Open(kvm.DevicePath)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
-		t.Skipf("SKIPPED: this test needs KVM: %v", err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer sys.Close()
+	sys := kvmtest.Open(t)
+	var err error
 	b := &box{t: t, sink: &recorder{make(chan int, 16), make(chan uint32, 16), make(chan *InternalError, 16)}}
 	if b.cpuid, err = sys.SupportedCPUID(); err != nil {
 		t.Fatal(err)

@@ -66,6 +66,7 @@ type rule struct {
 // The first rule that matches a package is its rule.
 var rules = []rule{
 	{"hv/qmp/qapi", nil, "the wire types are the leaf that everything may share"},
+	{"hv/hypervisor/kvm/kvmtest", []string{"hv/hypervisor/kvm"}, "tests of KVM's users need KVM and no more"},
 	{"hv/hypervisor/kvm", nil, "the kernel's interface knows nothing of machines"},
 	{"hv/hypervisor/mem", nil, "guest memory is a leaf that devices and KVM share"},
 	{"hv/hypervisor/cpuid", nil, "CPU models are pure data and functions"},

@@ -122,20 +122,6 @@ func (v *vm) ends(t testing.TB, status int) {
 	}
 }
 
-func image(t testing.TB, mib int64) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "disk.img")
-	f, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if err := f.Truncate(mib << 20); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
 func withDisk(path string) []string {
 	return []string{"-drive", "file=" + path + ",format=raw,if=none,id=d", "-device", "virtio-blk-pci,drive=d"}
 }

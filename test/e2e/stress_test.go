@@ -39,7 +39,7 @@ func TestManyVMs(t *testing.T) {
 // The guest itself checks at each start that no sector is torn and none is older than
 // what it flushed.
 func TestHammer(t *testing.T) {
-	disk := image(t, 8)
+	disk := hvrun.Image(t, t.TempDir(), 8)
 	v := start(t, bare(t, "blk.torture size=1M depth=16 every=1", withDisk(disk)...)...)
 	v.Expect(t, "blk.torture")
 	counted := make(chan map[string]int)
@@ -109,7 +109,7 @@ func checkTorture(t *testing.T, out string) {
 func TestHostileGuest(t *testing.T) {
 	seeds := hvrun.Count(2, 50)
 	for _, rings := range []string{"packed=0", "packed=1"} {
-		args := bare(t, "badring kind=all "+rings+" ms=10; poweroff", "-drive", "file="+image(t, 8)+",format=raw,if=none,id=d", "-device", "virtio-blk-pci,drive=d,packed=on")
+		args := bare(t, "badring kind=all "+rings+" ms=10; poweroff", "-drive", "file="+hvrun.Image(t, t.TempDir(), 8)+",format=raw,if=none,id=d", "-device", "virtio-blk-pci,drive=d,packed=on")
 		v := start(t, args...)
 		v.ends(t, 0)
 		if strings.Contains(v.Output(), "panic:") || !strings.Contains(v.Output(), "badring") {
@@ -117,7 +117,7 @@ func TestHostileGuest(t *testing.T) {
 		}
 	}
 	for seed := range seeds {
-		v := start(t, bare(t, fmt.Sprintf("wildregs seed=%d n=5000 bars=1; print=survived; poweroff", seed+1), append(withDisk(image(t, 8)),
+		v := start(t, bare(t, fmt.Sprintf("wildregs seed=%d n=5000 bars=1; print=survived; poweroff", seed+1), append(withDisk(hvrun.Image(t, t.TempDir(), 8)),
 			"-no-reboot", "-device", "virtio-rng-pci", "-device", "virtio-balloon-pci", "-device", "virtio-serial-pci", "-device", "pcie-root-port,id=p")...)...)
 		// Wild accesses may well reset the machine; what may not happen is that hv
 		// dies or hangs.
@@ -141,7 +141,7 @@ func TestDataPaths(t *testing.T) {
 		"queues":   "blk.verify size=1M queue=1",
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := hvrun.Start(t, hvrun.Binary(t), bare(t, commands+"; poweroff", "-drive", "file="+image(t, 16)+",format=raw,if=none,id=d",
+			p := hvrun.Start(t, hvrun.Binary(t), bare(t, commands+"; poweroff", "-drive", "file="+hvrun.Image(t, t.TempDir(), 16)+",format=raw,if=none,id=d",
 				"-device", "virtio-blk-pci,drive=d,packed=on,num-queues=2", "-device", "virtio-rng-pci")...)
 			if p.Wait(t) != 0 || strings.Contains(p.Output(), "guest: error") || regexp.MustCompile(`bad=[1-9]`).MatchString(p.Output()) {
 				t.Errorf("%s", p.Output())

@@ -207,6 +207,30 @@ func (p *Proc) watch() {
 // Ended is closed when the process is gone.
 func (p *Proc) Ended() <-chan struct{} { return p.ended }
 
+// Tool returns the path of a program that `make deps` installs; without it the test fails.
+func Tool(t testing.TB, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		t.Fatalf("%v: run `make deps` to install what the tests need", err)
+	}
+	return path
+}
+
+// Image makes an empty raw image of mib MiB in dir.
+func Image(t testing.TB, dir string, mib int64) string {
+	t.Helper()
+	f, err := os.CreateTemp(dir, "*.img")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := f.Truncate(mib << 20); err != nil {
+		t.Fatal(err)
+	}
+	return f.Name()
+}
+
 // Soak reports whether the full counts are wanted instead of a sample.
 func Soak() bool { return os.Getenv("HV_SOAK") != "" }
 

@@ -49,7 +49,7 @@ func TestBoots(t *testing.T) {
 }
 
 func boots(t *testing.T, s size) {
-	a, b := disk(t, "a.img", 64), disk(t, "b.img", 96)
+	a, b := hvrun.Image(t, scratch(t), 64), hvrun.Image(t, scratch(t), 96)
 	p := start(t, hvrun.Binary(t), join(machine(s.cpus, s.mib), kernel(inventory, "net.ifnames=0"), []string{
 		"-drive", "file=" + a + ",format=raw,if=none,id=a", "-device", "virtio-blk-pci,drive=a,serial=first",
 		"-drive", "file=" + b + ",format=raw,if=none,id=b", "-device", "virtio-blk-pci,drive=b,serial=second",
@@ -81,7 +81,7 @@ func boots(t *testing.T, s size) {
 
 // TestDmesgLikeQEMU compares what the kernel complains about.
 func TestDmesgLikeQEMU(t *testing.T) {
-	img := disk(t, "d.img", 64)
+	img := hvrun.Image(t, scratch(t), 64)
 	tap(t, "hvt0")
 	devices := []string{
 		"-drive", "file=" + img + ",format=raw,if=none,id=d", "-device", "virtio-blk-pci,drive=d",

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -24,21 +23,6 @@ func scratch(t *testing.T) string {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	return dir
-}
-
-// disk makes a raw image of mib MiB.
-func disk(t *testing.T, name string, mib int64) string {
-	t.Helper()
-	path := filepath.Join(scratch(t), name)
-	f, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if err := f.Truncate(mib << 20); err != nil {
-		t.Fatal(err)
-	}
-	return path
 }
 
 // tap makes a tap device that lives as long as the test.

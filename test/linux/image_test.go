@@ -60,7 +60,7 @@ func debianImage(t *testing.T) {
 		"-kernel", assets.image + ".vmlinuz", "-initrd", assets.image + ".initrd",
 		"-append", "root=LABEL=hv-root ro console=ttyS0 quiet hv.run=" + base64.StdEncoding.EncodeToString([]byte(script)),
 		"-drive", "file=" + image + ",format=raw,if=none,id=root", "-device", "virtio-blk-pci,drive=root,num-queues=2",
-		"-drive", "file=" + disk(t, "fio.img", 64) + ",format=raw,if=none,id=fio", "-device", "virtio-blk-pci,drive=fio,serial=fiodisk",
+		"-drive", "file=" + hvrun.Image(t, scratch(t), 64) + ",format=raw,if=none,id=fio", "-device", "virtio-blk-pci,drive=fio,serial=fiodisk",
 		"-netdev", "tap,id=n0,ifname=hvt0,script=no,downscript=no", "-device", "virtio-net-pci,netdev=n0",
 		"-device", "virtio-balloon-pci", "-device", "virtio-rng-pci",
 		"-qmp", "unix:" + socket + ",server=on,wait=off",

@@ -34,7 +34,7 @@ func TestMicroVM(t *testing.T) {
 			}
 		}
 		p := start(t, hvrun.Binary(t), join(args, kernel("echo disk=$(cat /sys/block/vda/size) cpus=$(nproc)"), []string{
-			"-drive", "file=" + disk(t, "m.img", 8) + ",format=raw,if=none,id=d", "-device", "virtio-blk-pci,drive=d",
+			"-drive", "file=" + hvrun.Image(t, scratch(t), 8) + ",format=raw,if=none,id=d", "-device", "virtio-blk-pci,drive=d",
 		})...)
 		if got := field(t, p, "disk"); got != "16384 cpus=2" {
 			t.Errorf("the guest sees disk %s", got)

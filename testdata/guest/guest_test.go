@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"hv/test/hvrun"
 )
 
 func TestELF(t *testing.T) {
@@ -51,12 +53,12 @@ func pvhEntry(t *testing.T, p *elf.Prog) uint32 {
 // TestRebuild compares what is committed with what the sources make.
 func TestRebuild(t *testing.T) {
 	const version = "12.2.0"
-	out, err := exec.Command("gcc", "-dumpfullversion").Output()
+	out, err := exec.Command(hvrun.Tool(t, "gcc"), "-dumpfullversion").Output()
 	if err != nil {
-		t.Skipf("guest.elf was NOT compared with its sources: no gcc: %v", err)
+		t.Fatal(err)
 	}
 	if got := strings.TrimSpace(string(out)); got != version {
-		t.Skipf("guest.elf was NOT compared with its sources: it is built by gcc %s of Debian 12, this is %s", version, got)
+		t.Fatalf("guest.elf is built by gcc %s of Debian 12 (apt-get install gcc-12), this is gcc %s", version, got)
 	}
 	path := filepath.Join(t.TempDir(), "guest.elf")
 	if out, err := exec.Command("make", "OUT="+path).CombinedOutput(); err != nil {

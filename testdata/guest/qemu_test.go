@@ -12,16 +12,15 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"hv/test/hvrun"
 )
 
 // run boots the guest under QEMU's emulator with a debug exit device, and
 // returns what it printed and the code that it left with.
 func run(t *testing.T, commands string, options ...string) (string, int) {
 	t.Helper()
-	qemu, err := exec.LookPath("qemu-system-x86_64")
-	if err != nil {
-		t.Skip(err)
-	}
+	qemu := hvrun.Tool(t, "qemu-system-x86_64")
 	kernel := filepath.Join(t.TempDir(), "guest.elf")
 	if err := os.WriteFile(kernel, ELF, 0o600); err != nil {
 		t.Fatal(err)

@@ -1,11 +1,12 @@
 // Package pump runs a device's worker: one goroutine on a locked thread that sleeps in
-// poll(2) until a queue is kicked, another descriptor is ready, or somebody has work
-// for it.
+// poll(2) until a queue is kicked, another descriptor is ready, a time has come, or
+// somebody has work for it.
 //
-// Start makes it, Close ends it and waits. Pause returns when no handler runs, and
-// none will before Resume. Handlers run on the worker, one at a time; a panic in one is
-// caught and reported, and ends the worker. A worker with nothing to do costs
-// nothing.
+// New makes it, Start starts it, Close ends it and waits. Pause returns when no handler
+// runs, and none will before Resume. Handlers run on the worker, one at a time; a panic
+// in one is caught and reported, and ends the worker. A worker with nothing to do costs
+// nothing. Crew keeps the workers of a device, and Gate is the pausing and ending alone,
+// for workers that sleep in another way.
 //
 // It depends on nothing of ours.
 package pump
@@ -15,6 +16,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -37,31 +39,22 @@ type Pump struct {
 	broken  func(error)
 	fds     []unix.PollFd
 	wake    int
+	gate    *Gate
+	worker  sync.WaitGroup
 
-	mu     sync.Mutex
-	cond   *sync.Cond
-	want   state
-	is     state
-	worker sync.WaitGroup
+	// The worker's own.
+	alarm    func() // nil when no time is set
+	deadline time.Time
 }
 
-type state int
-
-const (
-	running state = iota
-	paused
-	ended
-)
-
-// Start starts a worker. woken, if not nil, is called after each Wake; broken
-// is told of a panic. All sources are looked at once to begin with.
-func Start(sources []Source, woken func(), broken func(error)) (*Pump, error) {
+// New makes a worker that Start starts. woken, if not nil, is called after each Wake;
+// broken is told of a panic. Close is due in any case.
+func New(sources []Source, woken func(), broken func(error)) (*Pump, error) {
 	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
 		return nil, fmt.Errorf("eventfd: %w", err)
 	}
-	p := &Pump{sources: sources, woken: woken, broken: broken, wake: fd}
-	p.cond = sync.NewCond(&p.mu)
+	p := &Pump{sources: sources, woken: woken, broken: broken, wake: fd, gate: NewGate()}
 	for _, s := range sources {
 		f := unix.PollFd{Fd: int32(s.FD), Events: unix.POLLIN}
 		if s.Idle {
@@ -70,9 +63,11 @@ func Start(sources []Source, woken func(), broken func(error)) (*Pump, error) {
 		p.fds = append(p.fds, f)
 	}
 	p.fds = append(p.fds, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
-	p.worker.Go(p.run)
 	return p, nil
 }
+
+// Start starts the worker, once.
+func (p *Pump) Start() { p.worker.Go(p.run) }
 
 // Watch changes what source i is watched for; 0 stops that. Handlers only.
 func (p *Pump) Watch(i int, events int16) {
@@ -83,51 +78,48 @@ func (p *Pump) Watch(i int, events int16) {
 	}
 }
 
+// After has f called once, after d, in place of what was to be called before. Handlers
+// only.
+func (p *Pump) After(d time.Duration, f func()) { p.alarm, p.deadline = f, time.Now().Add(d) }
+
 // Wake has woken called on the worker. Any goroutine may call it.
 func (p *Pump) Wake() { _, _ = unix.Write(p.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0}) }
 
 // Pause makes the worker stand still.
 func (p *Pump) Pause() {
-	p.ask(paused)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for p.is == running {
-		p.cond.Wait()
-	}
+	p.ask(Paused)
+	p.gate.Await(Paused)
 }
 
 // Resume undoes Pause.
-func (p *Pump) Resume() { p.ask(running) }
+func (p *Pump) Resume() { p.ask(Running) }
 
 // Close ends the worker. A nil Pump has ended. Not for handlers.
 func (p *Pump) Close() {
 	if p == nil {
 		return
 	}
-	p.ask(ended)
+	p.ask(Ended)
 	p.worker.Wait()
 	unix.Close(p.wake)
 }
 
-func (p *Pump) ask(s state) {
-	p.mu.Lock()
-	p.want = s
-	p.cond.Broadcast()
-	p.mu.Unlock()
+func (p *Pump) ask(s State) {
+	p.gate.Ask(s)
 	p.Wake()
 }
 
 func (p *Pump) run() {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	defer p.set(ended)
+	defer p.gate.Leave()
 	defer func() {
 		if r := recover(); r != nil {
 			p.broken(fmt.Errorf("worker: %v", r))
 		}
 	}()
-	for p.obey() {
-		if _, err := unix.Poll(p.fds, -1); err != nil && !errors.Is(err, unix.EINTR) {
+	for p.gate.Obey() {
+		if _, err := unix.Poll(p.fds, p.timeout()); err != nil && !errors.Is(err, unix.EINTR) {
 			p.broken(fmt.Errorf("poll: %w", err))
 			return
 		}
@@ -135,24 +127,13 @@ func (p *Pump) run() {
 	}
 }
 
-func (p *Pump) set(s state) {
-	p.mu.Lock()
-	p.is = s
-	p.cond.Broadcast()
-	p.mu.Unlock()
-}
-
-// obey waits while the worker is paused and reports whether it goes on.
-func (p *Pump) obey() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for p.want == paused {
-		p.is = paused
-		p.cond.Broadcast()
-		p.cond.Wait()
+// timeout returns how long poll may sleep, in milliseconds, rounded up.
+func (p *Pump) timeout() int {
+	if p.alarm == nil {
+		return -1
 	}
-	p.is = running
-	return p.want == running
+	left := time.Until(p.deadline) + time.Millisecond - 1
+	return int(max(0, min(left, time.Hour)) / time.Millisecond)
 }
 
 // dispatch calls the handlers of what is ready. While a pause is asked for nothing
@@ -161,13 +142,17 @@ func (p *Pump) dispatch() {
 	last := len(p.fds) - 1
 	if p.fds[last].Revents != 0 {
 		drain(p.wake)
-		if !p.going() {
+		if p.gate.Asked() != Running {
 			p.Wake() // what woke is looked at after Resume
 			return
 		}
 		if p.woken != nil {
 			p.woken()
 		}
+	}
+	if f := p.alarm; f != nil && !time.Now().Before(p.deadline) {
+		p.alarm = nil
+		f()
 	}
 	for i := range last {
 		if e := p.fds[i].Revents; e != 0 && p.fds[i].Fd >= 0 {
@@ -177,12 +162,6 @@ func (p *Pump) dispatch() {
 			p.sources[i].Ready(e)
 		}
 	}
-}
-
-func (p *Pump) going() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.want == running
 }
 
 func drain(fd int) {

@@ -36,12 +36,13 @@ func await[T any](t testing.TB, what string, c <-chan T) (v T) {
 func worker(t testing.TB) (p *Pump, fd int, kicks, wakes chan struct{}) {
 	t.Helper()
 	fd, kicks, wakes = eventfd(t), make(chan struct{}, 100), make(chan struct{}, 100)
-	p, err := Start([]Source{{FD: fd, Kick: true, Ready: func(int16) { kicks <- struct{}{} }}},
+	p, err := New([]Source{{FD: fd, Kick: true, Ready: func(int16) { kicks <- struct{}{} }}},
 		func() { wakes <- struct{}{} }, func(err error) { t.Errorf("broken: %v", err) })
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(p.Close)
+	p.Start()
 	return p, fd, kicks, wakes
 }
 
@@ -83,10 +84,11 @@ func TestCloseWhilePaused(t *testing.T) {
 	p, _, _, _ := worker(t)
 	p.Pause()
 	closed := make(chan struct{})
-	q, err := Start(nil, nil, nil)
+	q, err := New(nil, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
+	q.Start()
 	q.Pause()
 	go func() {
 		q.Close()
@@ -100,13 +102,10 @@ func TestCloseWhilePaused(t *testing.T) {
 func TestWatch(t *testing.T) {
 	kick, data := eventfd(t), eventfd(t)
 	var p *Pump
-	ready, got := make(chan struct{}), make(chan int16, 10)
+	got := make(chan int16, 10)
 	var err error
-	p, err = Start([]Source{
-		{FD: kick, Kick: true, Ready: func(int16) {
-			<-ready
-			p.Watch(1, unix.POLLIN)
-		}},
+	p, err = New([]Source{
+		{FD: kick, Kick: true, Ready: func(int16) { p.Watch(1, unix.POLLIN) }},
 		{FD: data, Idle: true, Ready: func(e int16) {
 			got <- e
 			p.Watch(1, 0)
@@ -116,7 +115,7 @@ func TestWatch(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	close(ready)
+	p.Start()
 	ring(data)
 	p.Wake()
 	for range 3 {
@@ -133,10 +132,11 @@ func TestWatch(t *testing.T) {
 // TestPanic reports a panic of a handler, once, and ends the worker.
 func TestPanic(t *testing.T) {
 	fd, broken := eventfd(t), make(chan error, 2)
-	p, err := Start([]Source{{FD: fd, Kick: true, Ready: func(int16) { panic("oops") }}}, nil, func(err error) { broken <- err })
+	p, err := New([]Source{{FD: fd, Kick: true, Ready: func(int16) { panic("oops") }}}, nil, func(err error) { broken <- err })
 	if err != nil {
 		t.Fatal(err)
 	}
+	p.Start()
 	ring(fd)
 	if err := await(t, "report", broken); !strings.Contains(err.Error(), "oops") {
 		t.Error(err)
@@ -145,14 +145,74 @@ func TestPanic(t *testing.T) {
 	p.Close()
 }
 
+// TestAfter: the last time that was set counts, and once.
+func TestAfter(t *testing.T) {
+	rang := make(chan string, 10)
+	var p *Pump
+	p, err := New(nil, func() {
+		p.After(time.Hour, func() { rang <- "replaced" })
+		p.After(time.Millisecond, func() {
+			rang <- "first"
+			p.After(0, func() { rang <- "second" })
+		})
+	}, func(err error) { t.Error(err) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	p.Start()
+	p.Wake()
+	for _, want := range []string{"first", "second"} {
+		if got := await(t, want, rang); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+	if p.timeout() != -1 {
+		t.Error("a time is set that has passed")
+	}
+}
+
+// TestCrew pauses, wakes and ends workers together; none is no trouble.
+func TestCrew(t *testing.T) {
+	var c Crew
+	c.Pause()
+	c.Resume()
+	c.WakeWorkers()
+	woken := make(chan int, 10)
+	var pumps []*Pump
+	for i := range 3 {
+		p, err := New(nil, func() { woken <- i }, func(err error) { t.Error(err) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		pumps = append(pumps, p)
+	}
+	c.StartWorkers(pumps...)
+	for range 3 {
+		await(t, "first look", woken)
+	}
+	c.Pause()
+	c.WakeWorkers()
+	if len(woken) != 0 {
+		t.Error("a worker moved while paused")
+	}
+	c.Resume()
+	for range 3 {
+		await(t, "wake", woken)
+	}
+	c.EndWorkers()
+	c.EndWorkers()
+}
+
 // BenchmarkKick is a kick and its handler.
 func BenchmarkKick(b *testing.B) {
 	fd, kicks := eventfd(b), make(chan struct{}, 1)
-	p, err := Start([]Source{{FD: fd, Kick: true, Ready: func(int16) { kicks <- struct{}{} }}}, nil, nil)
+	p, err := New([]Source{{FD: fd, Kick: true, Ready: func(int16) { kicks <- struct{}{} }}}, nil, nil)
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer p.Close()
+	p.Start()
 	b.ReportAllocs()
 	for b.Loop() {
 		ring(fd)

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"hv/devices/virtio"
 	"hv/devices/virtio/pump"
@@ -58,14 +57,14 @@ type Device struct {
 
 	numPages, actual atomic.Uint32
 
-	mu        sync.Mutex
-	pump      *pump.Pump
-	transport virtio.Transport
-	timer     *time.Timer
-	due       bool
-	stats     Stats
+	mu    sync.Mutex
+	stats Stats
+
+	virtio.Listener
+	pump.Crew
 
 	// The worker's own.
+	pump      *pump.Pump
 	queues    []*virtio.Queue
 	tell      virtio.Transport
 	chain     queue.Chain
@@ -131,12 +130,7 @@ func (d *Device) Actual() uint64 { return d.ram - uint64(d.actual.Load())*pageSi
 // SetTarget asks the guest to get along with so many bytes.
 func (d *Device) SetTarget(bytes uint64) {
 	d.numPages.Store(uint32((d.ram - min(bytes, d.ram)) / pageSize))
-	d.mu.Lock()
-	t := d.transport
-	d.mu.Unlock()
-	if t != nil {
-		t.ConfigChanged()
-	}
+	d.ConfigChanged()
 }
 
 // Activate starts the worker.
@@ -153,92 +147,43 @@ func (d *Device) Activate(r virtio.Resources) error {
 		}
 		sources = append(sources, pump.Source{FD: q.Kick, Kick: true, Ready: func(int16) { handlers[i]() }})
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	p, err := pump.Start(sources, d.woken, r.Transport.NeedsReset)
+	p, err := pump.New(sources, d.woken, r.Transport.NeedsReset)
 	if err != nil {
 		return err
 	}
-	d.pump, d.transport = p, r.Transport
-	d.schedule()
-	p.Wake()
+	d.Listen(r.Transport)
+	d.pump = p
+	d.StartWorkers(p)
 	return nil
 }
 
-// woken looks at everything once, and asks for statistics when they are due.
+// woken looks at everything once at the start.
 func (d *Device) woken() {
-	d.mu.Lock()
-	due := d.due
-	d.due = false
-	d.mu.Unlock()
-	if due {
-		d.askStats()
-	}
+	d.schedule()
 	d.pages(queueInflate)
 	d.pages(queueDeflate)
 	d.takeStats()
 	d.report()
 }
 
-// each calls f for every chain of queue i, pushes it, and notifies the guest.
+// each calls f for every chain of queue i.
 func (d *Device) each(i int, f func(c *queue.Chain) error) {
 	if i >= len(d.queues) || d.queues[i] == nil {
 		return
 	}
-	q := d.queues[i]
-	for {
-		ok, err := q.Pop(&d.chain)
-		if ok && err == nil {
-			if err = f(&d.chain); err == nil {
-				q.Push(&d.chain, 0)
-				continue
-			}
-		}
-		if err != nil {
-			d.tell.NeedsReset(err)
-			break
-		}
-		if !q.EnableKicks() {
-			break
-		}
-	}
-	if q.Publish() {
-		q.Interrupt()
+	if err := d.queues[i].Each(&d.chain, func() (uint32, error) { return 0, f(&d.chain) }); err != nil {
+		d.tell.NeedsReset(err)
 	}
 }
 
 // Reset ends the worker and lets the air out.
 func (d *Device) Reset() {
+	d.Listen(nil)
+	d.EndWorkers()
 	d.mu.Lock()
-	p := d.pump
-	d.pump, d.transport, d.due, d.stats = nil, nil, false, Stats{}
-	if d.timer != nil {
-		d.timer.Stop()
-		d.timer = nil
-	}
+	d.stats = Stats{}
 	d.mu.Unlock()
-	p.Close()
 	d.actual.Store(0)
-}
-
-// Pause makes the worker stand still.
-func (d *Device) Pause() {
-	if p := d.running(); p != nil {
-		p.Pause()
-	}
-}
-
-// Resume lets it go on.
-func (d *Device) Resume() {
-	if p := d.running(); p != nil {
-		p.Resume()
-	}
-}
-
-func (d *Device) running() *pump.Pump {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.pump
 }
 
 // Close ends the device.

@@ -181,18 +181,13 @@ func FuzzQueues(f *testing.F) {
 	f.Add(uint8(queueReporting), make([]byte, 4096), true)
 	f.Fuzz(func(t *testing.T, q uint8, b []byte, write bool) {
 		_, d, _, _ := balloon(t, Config{FreePageReporting: true}, virtiotest.Options{})
-		if len(b) == 0 {
-			return
-		}
 		i := int(q) % 4
-		at := d.Alloc(len(b))
-		copy(d.Bytes(at, len(b)), b)
-		d.Add(i, virtiotest.Buf{Addr: at, Len: uint32(len(b)), Write: write})
-		d.Nudge(i)
-		for i != queueStats && d.NeedsReset() == nil {
-			if _, _, ok := d.Poll(i); ok {
-				return
-			}
+		in := uint32(0)
+		if write {
+			in, b = uint32(len(b)), nil
+		}
+		if d.Feed(i, b, in, 0) && i != queueStats {
+			d.Settle(i)
 		}
 	})
 }

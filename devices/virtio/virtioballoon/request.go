@@ -109,12 +109,8 @@ func (d *Device) askStats() {
 		q := d.queues[queueStats]
 		q.Push(&d.statChain, 0)
 		d.holding = false
-		if q.Publish() {
-			q.Interrupt()
-		}
+		q.Show()
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	d.schedule()
 }
 
@@ -125,18 +121,9 @@ func (d *Device) Stats() Stats {
 	return d.stats
 }
 
-// schedule starts the timer for the next question. The lock is held.
+// schedule sets the time of the next question.
 func (d *Device) schedule() {
-	p := d.pump
-	if d.cfg.Interval == 0 || p == nil {
-		return
+	if d.cfg.Interval > 0 {
+		d.pump.After(time.Duration(d.cfg.Interval)*time.Second, d.askStats)
 	}
-	d.timer = time.AfterFunc(time.Duration(d.cfg.Interval)*time.Second, func() {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		if d.pump == p {
-			d.due = true
-			p.Wake()
-		}
-	})
 }

@@ -5,7 +5,8 @@
 // guest's buffers and the back end without a copy, and nothing is allocated per
 // request. Reset and Pause return when nothing is under way.
 //
-// Implements virtio 1.2 §5.2. It depends on devices/virtio, devices/virtio/queue.
+// Implements virtio 1.2 §5.2. It depends on devices/virtio, devices/virtio/queue,
+// devices/virtio/pump and devices/virtio/spin.
 package virtioblk
 
 import (
@@ -15,6 +16,7 @@ import (
 	"sync/atomic"
 
 	"hv/devices/virtio"
+	"hv/devices/virtio/pump"
 )
 
 // Operations of IO.Submit.
@@ -71,9 +73,11 @@ type Device struct {
 	capacity  atomic.Uint64 // sectors
 	writeback atomic.Bool
 
-	mu        sync.Mutex
-	workers   []*worker
-	transport virtio.Transport
+	virtio.Listener
+
+	mu      sync.Mutex
+	workers []*worker
+	tell    virtio.Transport // while active
 }
 
 // New returns a disk on a back end.
@@ -121,12 +125,7 @@ func (d *Device) QueueSizes() []uint16 {
 // Resized tells the guest that the medium has a new size.
 func (d *Device) Resized() {
 	d.capacity.Store(d.backend.Size() / sectorSize)
-	d.mu.Lock()
-	t := d.transport
-	d.mu.Unlock()
-	if t != nil {
-		t.ConfigChanged()
-	}
+	d.ConfigChanged()
 }
 
 // Activate starts the workers.
@@ -148,15 +147,17 @@ func (d *Device) Activate(r virtio.Resources) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.workers, d.transport = workers, r.Transport
+	d.workers, d.tell = workers, r.Transport
+	d.Listen(r.Transport)
 	return nil
 }
 
 // Reset stops the workers.
 func (d *Device) Reset() {
+	d.Listen(nil)
 	d.mu.Lock()
 	workers := d.workers
-	d.workers, d.transport = nil, nil
+	d.workers = nil
 	d.mu.Unlock()
 	for _, w := range workers {
 		_ = w.end()
@@ -167,17 +168,17 @@ func (d *Device) Reset() {
 // Pause drains the queues.
 func (d *Device) Pause() {
 	for _, w := range d.running() {
-		w.ask(statePaused)
+		w.ask(pump.Paused)
 	}
 	for _, w := range d.running() {
-		w.await(statePaused)
+		w.gate.Await(pump.Paused)
 	}
 }
 
 // Resume undoes Pause.
 func (d *Device) Resume() {
 	for _, w := range d.running() {
-		w.ask(stateRunning)
+		w.ask(pump.Running)
 	}
 }
 
@@ -206,7 +207,7 @@ func (d *Device) ResetQueue(i int) {
 // StartQueue starts one that was reset.
 func (d *Device) StartQueue(i int, q *virtio.Queue) error {
 	d.mu.Lock()
-	r := virtio.Resources{Transport: d.transport}
+	r := virtio.Resources{Transport: d.tell}
 	d.mu.Unlock()
 	w, err := d.startWorker(q, &r)
 	if err != nil {

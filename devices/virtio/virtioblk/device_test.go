@@ -178,6 +178,8 @@ func TestAgainstModel(t *testing.T) {
 			for range 500 {
 				step(t, d, model, rng)
 			}
+			m.mu.Lock()
+			defer m.mu.Unlock()
 			if !bytes.Equal(m.data, model) {
 				t.Error("the disk differs from the model")
 			}
@@ -482,30 +484,11 @@ func FuzzQueue(f *testing.F) {
 	f.Fuzz(func(t *testing.T, packed bool, out []byte, in uint16, cut uint8) {
 		m := newMedium(64 * sectorSize)
 		_, d := disk(t, m, virtiotest.Options{Packed: packed}, func(c *Config) { c.QueueSize = 8 })
-		at := d.Alloc(len(out) + int(in) + 1)
-		copy(d.Bytes(at, len(out)), out)
-		var bufs []virtiotest.Buf
-		if n := min(int(cut), len(out)); n > 0 {
-			bufs = append(bufs, virtiotest.Buf{Addr: at, Len: uint32(n)})
-		}
-		if n := len(out) - int(cut); n > 0 {
-			bufs = append(bufs, virtiotest.Buf{Addr: at + uint64(cut), Len: uint32(n)})
-		}
-		if in > 0 {
-			bufs = append(bufs, virtiotest.Buf{Addr: at + uint64(len(out)), Len: uint32(in), Write: true})
-		}
-		if len(bufs) == 0 {
+		if !d.Feed(0, out, uint32(in), cut) {
 			return
 		}
-		d.Add(0, bufs...)
-		d.Nudge(0)
-		for d.NeedsReset() == nil {
-			if _, n, ok := d.Poll(0); ok {
-				if n > uint32(in) {
-					t.Fatalf("%d bytes written of %d", n, in)
-				}
-				return
-			}
+		if n := d.Settle(0); n > uint32(in) {
+			t.Fatalf("%d bytes written of %d", n, in)
 		}
 	})
 }

@@ -7,16 +7,8 @@ import (
 	"sync"
 
 	"hv/devices/virtio"
+	"hv/devices/virtio/pump"
 	"hv/devices/virtio/spin"
-)
-
-// state is what a worker is asked to do, and does.
-type state int
-
-const (
-	stateRunning state = iota
-	statePaused
-	stateEnded
 )
 
 // worker serves one queue.
@@ -35,18 +27,14 @@ type worker struct {
 	complete func(tag uint32, res int32)
 	fault    error // of the back end; the worker can do nothing more
 
-	mu    sync.Mutex
-	cond  *sync.Cond
-	asked state
-	is    state
-	done  sync.WaitGroup
+	gate *pump.Gate
+	done sync.WaitGroup
 }
 
 // startWorker starts a worker and returns when it is ready.
 func (d *Device) startWorker(q *virtio.Queue, r *virtio.Resources) (*worker, error) {
 	size := uint32(q.Queue.Config().Size)
-	w := &worker{dev: d, q: q, tell: r.Transport, requests: make([]request, size)}
-	w.cond = sync.NewCond(&w.mu)
+	w := &worker{dev: d, q: q, tell: r.Transport, requests: make([]request, size), gate: pump.NewGate()}
 	w.complete, w.work = w.completed, w.ready
 	for tag := range size {
 		w.free = append(w.free, size-1-tag)
@@ -61,23 +49,9 @@ func (d *Device) startWorker(q *virtio.Queue, r *virtio.Resources) (*worker, err
 }
 
 // ask tells the worker what to do.
-func (w *worker) ask(s state) {
-	w.mu.Lock()
-	if w.asked != stateEnded {
-		w.asked = s
-	}
-	w.cond.Broadcast()
-	w.mu.Unlock()
+func (w *worker) ask(s pump.State) {
+	w.gate.Ask(s)
 	w.io.Wake()
-}
-
-// await returns when the worker does what it was asked to, or has ended.
-func (w *worker) await(s state) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for w.is != s && w.is != stateEnded {
-		w.cond.Wait()
-	}
 }
 
 // end stops the worker. A nil worker has ended.
@@ -85,7 +59,7 @@ func (w *worker) end() error {
 	if w == nil {
 		return nil
 	}
-	w.ask(stateEnded)
+	w.ask(pump.Ended)
 	w.done.Wait()
 	return w.io.Close()
 }
@@ -100,7 +74,7 @@ func (w *worker) run(ready chan<- error) {
 	if err != nil {
 		return
 	}
-	defer w.set(stateEnded)
+	defer w.gate.Leave()
 	defer w.recovered()
 	w.q.DisableKicks()
 	for w.obey() {
@@ -115,31 +89,13 @@ func (w *worker) recovered() {
 	}
 }
 
-func (w *worker) set(s state) {
-	w.mu.Lock()
-	w.is = s
-	w.cond.Broadcast()
-	w.mu.Unlock()
-}
-
 // obey does what the worker was asked to and reports whether it goes on.
 func (w *worker) obey() bool {
-	w.mu.Lock()
-	asked := w.asked
-	w.mu.Unlock()
-	if asked == stateRunning {
+	if w.gate.Asked() == pump.Running {
 		return true
 	}
 	w.drain()
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for w.asked == statePaused {
-		w.is = statePaused
-		w.cond.Broadcast()
-		w.cond.Wait()
-	}
-	w.is = stateRunning
-	return w.asked == stateRunning
+	return w.gate.Obey()
 }
 
 // drain completes what is under way.
@@ -200,9 +156,7 @@ func (w *worker) broke(err error) {
 func (w *worker) publish() {
 	if w.pushed {
 		w.pushed = false
-		if w.q.Publish() {
-			w.q.Interrupt()
-		}
+		w.q.Show()
 	}
 }
 

@@ -37,27 +37,14 @@ const (
 
 // serveControl answers the commands that there are.
 func (d *Device) serveControl() {
-	q := d.control
-	for {
-		ok, err := q.Pop(&d.ctlChain)
-		if err != nil {
-			d.tell.NeedsReset(err)
-			break
+	err := d.control.Each(&d.ctlChain, func() (uint32, error) {
+		if d.ctlChain.InLen() == 0 {
+			return 0, nil
 		}
-		if !ok {
-			if q.EnableKicks() {
-				continue
-			}
-			break
-		}
-		written := 0
-		if d.ctlChain.InLen() > 0 {
-			written = d.ctlChain.CopyIn([]byte{d.command(&d.ctlChain)}, 0)
-		}
-		q.Push(&d.ctlChain, uint32(written))
-	}
-	if q.Publish() {
-		q.Interrupt()
+		return uint32(d.ctlChain.CopyIn([]byte{d.command(&d.ctlChain)}, 0)), nil
+	})
+	if err != nil {
+		d.tell.NeedsReset(err)
 	}
 }
 

@@ -11,7 +11,6 @@ package virtionet
 
 import (
 	"errors"
-	"fmt"
 	"sync"
 	"sync/atomic"
 
@@ -48,9 +47,8 @@ type Device struct {
 	filter atomic.Pointer[Filter]
 	linkUp atomic.Bool
 
-	mu        sync.Mutex
-	pumps     []*pump.Pump
-	transport virtio.Transport
+	virtio.Listener
+	pump.Crew
 
 	// Of the control worker.
 	control  *virtio.Queue
@@ -94,12 +92,7 @@ func (d *Device) SetLink(up bool) {
 	if d.linkUp.Swap(up) == up {
 		return
 	}
-	d.mu.Lock()
-	t := d.transport
-	d.mu.Unlock()
-	if t != nil {
-		t.ConfigChanged()
-	}
+	d.ConfigChanged()
 }
 
 // Activate starts the workers.
@@ -109,29 +102,16 @@ func (d *Device) Activate(r virtio.Resources) error {
 	if !d.setOffloads(r.Features & offloads) {
 		return errors.New("the link refuses the guest's offloads")
 	}
-	var pumps []*pump.Pump
-	start := func(sources []pump.Source, woken func()) error {
-		p, err := pump.Start(sources, woken, r.Transport.NeedsReset)
-		if err == nil {
-			pumps = append(pumps, p)
-			p.Wake()
-		}
-		return err
-	}
-	err := d.startPairs(&r, &pumps)
-	if ctl := 2 * d.controlPairs(); err == nil && ctl < len(r.Queues) && r.Queues[ctl] != nil {
-		d.control = r.Queues[ctl]
-		err = start([]pump.Source{{FD: d.control.Kick, Kick: true, Ready: func(int16) { d.serveControl() }}}, d.serveControl)
-	}
+	pumps, err := d.workers(&r)
 	if err != nil {
 		for _, p := range pumps {
 			p.Close()
 		}
 		return err
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.pumps, d.transport = pumps, r.Transport
+	d.setPairs(1)
+	d.Listen(r.Transport)
+	d.StartWorkers(pumps...)
 	return nil
 }
 
@@ -144,31 +124,30 @@ func (d *Device) controlPairs() int {
 	return 1
 }
 
-// startPairs starts the workers of all pairs that the guest enabled. The first is
-// used from the start, the others when it asks for them.
-func (d *Device) startPairs(r *virtio.Resources, pumps *[]*pump.Pump) error {
+// workers makes the workers of the queues that the guest enabled. Of the pairs the first
+// is used from the start, the others when it asks for them.
+func (d *Device) workers(r *virtio.Resources) (pumps []*pump.Pump, err error) {
+	add := func(p *pump.Pump, fault error) {
+		if p != nil {
+			pumps = append(pumps, p)
+		}
+		err = errors.Join(err, fault)
+	}
 	for i := range d.controlPairs() {
 		rx, tx := r.Queues[2*i], r.Queues[2*i+1]
-		if rx == nil || tx == nil {
-			if i == 0 {
-				return fmt.Errorf("queue pair 0 is not enabled")
-			}
-			continue
-		}
-		for _, start := range []func() (*pump.Pump, error){
-			func() (*pump.Pump, error) { return d.startReceiver(i, rx) },
-			func() (*pump.Pump, error) { return d.startSender(i, tx) },
-		} {
-			p, err := start()
-			if err != nil {
-				return err
-			}
-			*pumps = append(*pumps, p)
-			p.Wake()
+		switch {
+		case rx != nil && tx != nil:
+			add(d.newReceiver(i, rx))
+			add(d.newSender(i, tx))
+		case i == 0:
+			return nil, errors.New("queue pair 0 is not enabled")
 		}
 	}
-	d.setPairs(1)
-	return nil
+	if ctl := 2 * d.controlPairs(); ctl < len(r.Queues) && r.Queues[ctl] != nil {
+		d.control = r.Queues[ctl]
+		add(pump.New([]pump.Source{{FD: d.control.Kick, Kick: true, Ready: func(int16) { d.serveControl() }}}, d.serveControl, d.tell.NeedsReset))
+	}
+	return pumps, err
 }
 
 // setPairs has the host use n queue pairs.
@@ -197,34 +176,9 @@ func (d *Device) lost(err error) { d.goneOnce.Do(func() { d.gone(err) }) }
 
 // Reset ends the workers and puts the filter into its first state.
 func (d *Device) Reset() {
-	d.mu.Lock()
-	pumps := d.pumps
-	d.pumps, d.transport = nil, nil
-	d.mu.Unlock()
-	for _, p := range pumps {
-		p.Close()
-	}
+	d.Listen(nil)
+	d.EndWorkers()
 	d.filter.Store(newFilter(MAC(d.cfg.MAC), false))
-}
-
-// Pause makes the workers stand still.
-func (d *Device) Pause() {
-	for _, p := range d.running() {
-		p.Pause()
-	}
-}
-
-// Resume lets them go on.
-func (d *Device) Resume() {
-	for _, p := range d.running() {
-		p.Resume()
-	}
-}
-
-func (d *Device) running() []*pump.Pump {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.pumps
 }
 
 // Close ends the device; the link is its owner's.

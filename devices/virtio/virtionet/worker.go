@@ -47,7 +47,7 @@ type receiver struct {
 	broken bool
 }
 
-func (d *Device) startReceiver(i int, q *virtio.Queue) (*pump.Pump, error) {
+func (d *Device) newReceiver(i int, q *virtio.Queue) (*pump.Pump, error) {
 	r := &receiver{d: d, fd: d.link.QueueFD(i), q: q, merge: d.features&featureMrgRxBuf != 0, need: smallFrame,
 		stash: make([]queue.Chain, maxStash), vecs: make([]unix.Iovec, 0, maxVecs)}
 	if d.cfg.HostMTU > 1500 {
@@ -56,13 +56,11 @@ func (d *Device) startReceiver(i int, q *virtio.Queue) (*pump.Pump, error) {
 	if d.features&(featureGuestTSO4|featureGuestTSO6) != 0 {
 		r.need = maxFrame
 	}
-	ready := make(chan struct{})
-	p, err := pump.Start([]pump.Source{
+	p, err := pump.New([]pump.Source{
 		{FD: q.Kick, Kick: true, Ready: func(int16) { r.refill() }},
-		{FD: r.fd, Idle: true, Ready: func(e int16) { r.receive(e) }},
-	}, func() { <-ready; r.refill() }, d.tell.NeedsReset)
+		{FD: r.fd, Idle: true, Ready: r.receive},
+	}, r.refill, d.tell.NeedsReset)
 	r.pump = p
-	close(ready)
 	return p, err
 }
 
@@ -100,9 +98,6 @@ func (r *receiver) enough() bool {
 
 // receive takes packets until there are no more, or no more buffers.
 func (r *receiver) receive(events int16) {
-	if r.q == nil || r.pump == nil {
-		return
-	}
 	for range batch {
 		if !r.enough() {
 			r.pump.Watch(sourceLink, 0)
@@ -118,9 +113,7 @@ func (r *receiver) receive(events int16) {
 		}
 		r.accept(uint32(n))
 	}
-	if r.q.Publish() {
-		r.q.Interrupt()
-	}
+	r.q.Show()
 }
 
 // ending returns why a link that gave nothing is at its end, nil if it is not.
@@ -216,25 +209,23 @@ type sender struct {
 	work    func() bool // q.Pending, as a value that is made once
 }
 
-func (d *Device) startSender(i int, q *virtio.Queue) (*pump.Pump, error) {
+func (d *Device) newSender(i int, q *virtio.Queue) (*pump.Pump, error) {
 	s := &sender{d: d, fd: d.link.QueueFD(i), q: q, vecs: make([]unix.Iovec, 0, maxVecs), work: q.Pending}
-	ready := make(chan struct{})
-	p, err := pump.Start([]pump.Source{
+	p, err := pump.New([]pump.Source{
 		{FD: q.Kick, Kick: true, Ready: func(int16) { s.send() }},
 		{FD: s.fd, Idle: true, Ready: func(int16) {
 			s.pump.Watch(sourceLink, 0)
 			s.send()
 		}},
-	}, func() { <-ready; s.send() }, d.tell.NeedsReset)
+	}, s.send, d.tell.NeedsReset)
 	s.pump = p
-	close(ready)
 	return p, err
 }
 
 // send takes packets until there are no more or the link is full. Between two looks at
 // other work it takes at most a batch.
 func (s *sender) send() {
-	if s.stopped || s.pump == nil {
+	if s.stopped {
 		return
 	}
 	s.spin.Woke()
@@ -248,9 +239,7 @@ func (s *sender) send() {
 			s.held = false
 			s.q.Push(&s.chain, 0)
 		}
-		if s.q.Publish() {
-			s.q.Interrupt()
-		}
+		s.q.Show()
 		switch {
 		case full:
 			s.pump.Watch(sourceLink, unix.POLLOUT)

@@ -1,13 +1,11 @@
 // Package virtiorng is the virtio entropy device.
 //
-// One worker fills the guest's buffers from a Source, within a rate if one was set; a
-// timer starts each period. Implements virtio 1.2 §5.4. It depends on devices/virtio,
+// One worker fills the guest's buffers from a Source, within a rate if one was set. Implements virtio 1.2 §5.4. It depends on devices/virtio,
 // devices/virtio/queue and devices/virtio/pump.
 package virtiorng
 
 import (
 	"fmt"
-	"sync"
 	"time"
 
 	"hv/devices/virtio"
@@ -34,16 +32,15 @@ type Device struct {
 	cfg    Config
 	source Source
 
-	mu   sync.Mutex
-	pump *pump.Pump
+	pump.Crew
 
 	// The worker's own.
+	pump  *pump.Pump
 	q     *virtio.Queue
 	tell  virtio.Transport
 	chain queue.Chain
 	quota uint64
-	timer *time.Timer
-	due   bool // a new period has begun
+	spent bool // something of the quota is used, and the period runs
 }
 
 // New returns a device that gives out what source has.
@@ -74,25 +71,19 @@ func (d *Device) Activate(r virtio.Resources) error {
 	if r.Queues[0] == nil {
 		return fmt.Errorf("queue 0 is not enabled")
 	}
-	d.q, d.tell, d.quota = r.Queues[0], r.Transport, d.cfg.MaxBytes
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	p, err := pump.Start([]pump.Source{{FD: d.q.Kick, Kick: true, Ready: func(int16) { d.fill() }}}, d.renew, d.tell.NeedsReset)
+	d.q, d.tell, d.quota, d.spent = r.Queues[0], r.Transport, d.cfg.MaxBytes, false
+	p, err := pump.New([]pump.Source{{FD: d.q.Kick, Kick: true, Ready: func(int16) { d.fill() }}}, d.fill, d.tell.NeedsReset)
 	if err != nil {
 		return err
 	}
 	d.pump = p
-	p.Wake()
+	d.StartWorkers(p)
 	return nil
 }
 
-// renew begins a new period if one is due, and looks at the queue.
+// renew begins a new period.
 func (d *Device) renew() {
-	d.mu.Lock()
-	if d.due {
-		d.due, d.timer, d.quota = false, nil, d.cfg.MaxBytes
-	}
-	d.mu.Unlock()
+	d.quota, d.spent = d.cfg.MaxBytes, false
 	d.fill()
 }
 
@@ -111,10 +102,11 @@ func (d *Device) fill() {
 			d.q.Push(&d.chain, d.give())
 		}
 	}
-	if d.q.Publish() {
-		d.q.Interrupt()
+	d.q.Show()
+	if d.quota < d.cfg.MaxBytes && !d.spent {
+		d.spent = true
+		d.pump.After(time.Duration(d.cfg.Period)*time.Millisecond, d.renew)
 	}
-	d.schedule()
 }
 
 // give fills one chain and returns how much it got.
@@ -132,57 +124,8 @@ func (d *Device) give() uint32 {
 	return total
 }
 
-// schedule starts the timer of the period, once something of the quota is used.
-func (d *Device) schedule() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	p := d.pump
-	// A worker that is about to be ended starts no timer.
-	if p == nil || d.timer != nil || d.quota == d.cfg.MaxBytes {
-		return
-	}
-	d.timer = time.AfterFunc(time.Duration(d.cfg.Period)*time.Millisecond, func() {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		if d.pump == p {
-			d.due = true
-			p.Wake()
-		}
-	})
-}
-
 // Reset ends the worker.
-func (d *Device) Reset() {
-	d.mu.Lock()
-	p := d.pump
-	d.pump = nil
-	if d.timer != nil {
-		d.timer.Stop()
-		d.timer, d.due = nil, false
-	}
-	d.mu.Unlock()
-	p.Close()
-}
-
-// Pause makes the worker stand still.
-func (d *Device) Pause() {
-	if p := d.running(); p != nil {
-		p.Pause()
-	}
-}
-
-// Resume lets it go on.
-func (d *Device) Resume() {
-	if p := d.running(); p != nil {
-		p.Resume()
-	}
-}
-
-func (d *Device) running() *pump.Pump {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.pump
-}
+func (d *Device) Reset() { d.EndWorkers() }
 
 // Close ends the device.
 func (d *Device) Close() error {

@@ -39,9 +39,10 @@ type Device struct {
 
 	mu     sync.Mutex
 	ports  map[uint32]*Port
-	pump   *pump.Pump
 	ready  bool // the driver has said that it is there
 	outbox []control
+
+	pump.Crew
 
 	// The worker's own.
 	queues []*virtio.Queue
@@ -113,14 +114,11 @@ func (d *Device) Activate(r virtio.Resources) error {
 			sources = append(sources, pump.Source{FD: q.Kick, Kick: true, Ready: func(int16) { d.kicked(i) }})
 		}
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	p, err := pump.Start(sources, d.all, r.Transport.NeedsReset)
+	p, err := pump.New(sources, d.all, r.Transport.NeedsReset)
 	if err != nil {
 		return err
 	}
-	d.pump = p
-	p.Wake()
+	d.StartWorkers(p)
 	return nil
 }
 
@@ -165,29 +163,8 @@ func (d *Device) port(nr uint32) *Port {
 
 // each takes all chains of a queue.
 func (d *Device) each(i int, f func(c *queue.Chain) error) {
-	q := d.queues[i]
-	for {
-		ok, err := q.Pop(&d.chain)
-		if ok && err == nil {
-			if err = f(&d.chain); err == nil {
-				q.Push(&d.chain, 0)
-				continue
-			}
-		}
-		if err != nil {
-			d.tell.NeedsReset(err)
-			break
-		}
-		if !q.EnableKicks() {
-			break
-		}
-	}
-	d.publish(q)
-}
-
-func (d *Device) publish(q *virtio.Queue) {
-	if q.Publish() {
-		q.Interrupt()
+	if err := d.queues[i].Each(&d.chain, func() (uint32, error) { return 0, f(&d.chain) }); err != nil {
+		d.tell.NeedsReset(err)
 	}
 }
 
@@ -206,18 +183,15 @@ func (d *Device) deliver(i int, p *Port) {
 			break
 		}
 	}
-	d.publish(q)
+	q.Show()
 	p.tellSpace()
 }
 
 // Reset ends the worker; to the host the guest closed all ports.
 func (d *Device) Reset() {
+	d.EndWorkers()
 	d.mu.Lock()
-	w := d.pump
-	d.pump, d.ready, d.outbox = nil, false, nil
-	d.mu.Unlock()
-	w.Close()
-	d.mu.Lock()
+	d.ready, d.outbox = false, nil
 	ports := make([]*Port, 0, len(d.ports))
 	for _, p := range d.ports {
 		ports = append(ports, p)
@@ -225,35 +199,6 @@ func (d *Device) Reset() {
 	d.mu.Unlock()
 	for _, p := range ports {
 		p.guestOpened(false)
-	}
-}
-
-// Pause makes the worker stand still.
-func (d *Device) Pause() {
-	if p := d.running(); p != nil {
-		p.Pause()
-	}
-}
-
-// Resume lets it go on.
-func (d *Device) Resume() {
-	if p := d.running(); p != nil {
-		p.Resume()
-	}
-}
-
-func (d *Device) running() *pump.Pump {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.pump
-}
-
-// wake has the worker look at its queues.
-func (d *Device) wake() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.pump != nil {
-		d.pump.Wake()
 	}
 }
 

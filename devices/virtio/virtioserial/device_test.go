@@ -275,24 +275,8 @@ func FuzzQueues(f *testing.F) {
 		r := newRig(t, virtiotest.Options{})
 		r.port.Receive([]byte("some input"))
 		i := int(q) % 8
-		var bufs []virtiotest.Buf
-		if len(out) > 0 {
-			at := r.d.Alloc(len(out))
-			copy(r.d.Bytes(at, len(out)), out)
-			bufs = append(bufs, virtiotest.Buf{Addr: at, Len: uint32(len(out))})
-		}
-		if in > 0 {
-			bufs = append(bufs, virtiotest.Buf{Addr: r.d.Alloc(int(in)), Len: uint32(in), Write: true})
-		}
-		if len(bufs) == 0 {
-			return
-		}
-		r.d.Add(i, bufs...)
-		r.d.Nudge(i)
-		for i%2 == 1 && r.d.NeedsReset() == nil {
-			if _, _, ok := r.d.Poll(i); ok {
-				return
-			}
+		if r.d.Feed(i, out, uint32(in), 4) && i%2 == 1 {
+			r.d.Settle(i)
 		}
 	})
 }

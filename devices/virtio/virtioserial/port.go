@@ -91,7 +91,7 @@ func (p *Port) Receive(b []byte) {
 		p.input = append(p.input, b[:min(len(b), inputRoom-len(p.input))]...)
 	}
 	p.mu.Unlock()
-	p.dev.wake()
+	p.dev.WakeWorkers()
 }
 
 // SetConnected tells the guest whether somebody is at the host's end.
@@ -112,7 +112,7 @@ func (p *Port) SetConnected(on bool) {
 		p.dev.outbox = append(p.dev.outbox, control{port: p.cfg.Nr, event: eventOpen, value: v})
 	}
 	p.dev.mu.Unlock()
-	p.dev.wake()
+	p.dev.WakeWorkers()
 }
 
 func (p *Port) guestOpened(open bool) {

@@ -130,7 +130,7 @@ func (d *Device) sendControl() {
 		d.mu.Unlock()
 		q.Push(&d.answer, uint32(d.answer.CopyIn(m.encode(), 0)))
 	}
-	d.publish(q)
+	q.Show()
 }
 
 func (d *Device) waiting() bool {

@@ -291,6 +291,39 @@ func (d *Driver) Wait(i int) (token uint16, written uint32) {
 	}
 }
 
+// Feed is for fuzzing: it gives queue i a chain of out, cut in two, and a buffer of in
+// bytes, and reports whether that made a chain at all.
+func (d *Driver) Feed(i int, out []byte, in uint32, cut uint8) bool {
+	at := d.Alloc(len(out) + int(in) + 1)
+	copy(d.Bytes(at, len(out)), out)
+	first := uint32(min(int(cut), len(out)))
+	var bufs []Buf
+	for _, b := range []Buf{
+		{Addr: at, Len: first},
+		{Addr: at + uint64(first), Len: uint32(len(out)) - first},
+		{Addr: at + uint64(len(out)), Len: in, Write: true},
+	} {
+		if b.Len > 0 {
+			bufs = append(bufs, b)
+		}
+	}
+	if len(bufs) > 0 {
+		d.Add(i, bufs...)
+		d.Nudge(i)
+	}
+	return len(bufs) > 0
+}
+
+// Settle returns when the device has given a chain back, with what it wrote, or is broken.
+func (d *Driver) Settle(i int) (written uint32) {
+	for d.NeedsReset() == nil {
+		if _, n, ok := d.Poll(i); ok {
+			return n
+		}
+	}
+	return 0
+}
+
 // Interrupts returns how many interrupts Wait has slept for.
 func (d *Driver) Interrupts(i int) int { return d.queues[i].interrupted }
 
