@@ -10,7 +10,8 @@ type Bus struct {
 	// bridge.
 	ID string
 
-	bridge   *Bridge // nil for the root bus
+	bridge   *Bridge   // nil for the root bus
+	port     *RootPort // nil unless the bus is behind one
 	host     *Host   // nil while the bridge is attached nowhere
 	express  bool
 	oneSlot  bool   // a PCI Express link: device 0 only
@@ -31,6 +32,9 @@ func (b *Bus) Express() bool { return b.express }
 
 // Root reports whether the bus is the root bus.
 func (b *Bus) Root() bool { return b.bridge == nil }
+
+// Port returns the root port that the bus is behind, nil if that is something else.
+func (b *Bus) Port() *RootPort { return b.port }
 
 // Functions lists what is attached, in address order.
 func (b *Bus) Functions() []Slot {

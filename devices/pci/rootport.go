@@ -55,7 +55,7 @@ func NewRootPort(cfg RootPortConfig) (*RootPort, error) {
 	p.Bridge = newBridge("pcie-root-port", cfg.ID, Identity{Vendor: vendorRedHat, Device: 0x000c, Class: classBridge}, cfg.Reserve)
 	p.hotplug = cfg.Hotplug
 	p.allow16(regBridgeControl, bridgeCtlPCIe)
-	p.secondary.express, p.secondary.oneSlot = true, true
+	p.secondary.express, p.secondary.oneSlot, p.secondary.port = true, true, p
 	p.secondary.attached = p.slotReset
 	p.set8(regInterruptPin, 1)
 	for _, add := range []func() error{p.addCaps, p.addMSIX, p.addAER, p.addACS, p.addReserveCap} {

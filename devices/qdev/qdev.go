@@ -15,9 +15,11 @@
 package qdev
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Driver is a kind of device.
@@ -61,8 +63,27 @@ type Instance struct {
 	Config any
 	// Device is what Make made, for whoever knows its type.
 	Device any
+	// Parent is the device that has the bus on which this one sits; nil for those on
+	// the machine's own.
+	Parent *Instance
+	// Unplugging is until when the guest has to let the device go, once it was asked.
+	Unplugging time.Time
 
 	path string
+	undo []func() error
+}
+
+// Later notes what is to be done when the device goes.
+func (d *Instance) Later(f func() error) { d.undo = append(d.undo, f) }
+
+// Release does what Later noted, the last first.
+func (d *Instance) Release() error {
+	var errs []error
+	for _, f := range slices.Backward(d.undo) {
+		errs = append(errs, f())
+	}
+	d.undo = nil
+	return errors.Join(errs...)
 }
 
 // Path returns the device's QOM path, once it is in a Tree.

@@ -41,5 +41,25 @@ func (t *Tree) Remove(d *Instance) {
 	t.devices = slices.DeleteFunc(t.devices, func(x *Instance) bool { return x == d })
 }
 
+// Children returns the devices on d's buses.
+func (t *Tree) Children(d *Instance) []*Instance {
+	var out []*Instance
+	for _, x := range t.devices {
+		if x.Parent == d {
+			out = append(out, x)
+		}
+	}
+	return out
+}
+
+// FindPath returns the device with a QOM path, nil when there is none.
+func (t *Tree) FindPath(path string) *Instance {
+	i := slices.IndexFunc(t.devices, func(d *Instance) bool { return d.path == path })
+	if i < 0 {
+		return nil
+	}
+	return t.devices[i]
+}
+
 // Devices returns the devices in the order in which they were added.
 func (t *Tree) Devices() []*Instance { return slices.Clone(t.devices) }

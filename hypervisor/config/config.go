@@ -58,6 +58,9 @@ type Config struct {
 
 	// Help is what is to be printed instead of running a VM.
 	Help Help
+
+	drivers *qdev.Registry
+	globals []global
 }
 
 // Help is a request to print something and exit.

@@ -33,36 +33,12 @@ func (p *parser) device(arg string) error {
 }
 
 func (p *parser) buildDevice(ps pairs) error {
-	driver, _ := ps.take("driver")
-	d, err := p.newDevice(driver)
+	d, err := p.cfg.newDevice(ps)
 	if err != nil {
 		return err
 	}
-	for _, kv := range ps {
-		if err := d.Set(kv.key, kv.value); err != nil {
-			return err
-		}
-	}
 	p.cfg.Devices = append(p.cfg.Devices, d)
 	return nil
-}
-
-// newDevice returns an instance with the -global defaults that concern it.
-func (p *parser) newDevice(driver string) (*qdev.Instance, error) {
-	d, err := p.env.Devices.New(driver)
-	if err != nil {
-		return nil, err
-	}
-	for _, g := range p.globals {
-		of, err := p.env.Devices.Lookup(g.driver)
-		if err != nil || of != d.Driver {
-			continue
-		}
-		if err := d.Set(g.prop, g.value); err != nil {
-			return nil, err
-		}
-	}
-	return d, nil
 }
 
 // addDevice adds a device that another option implies.
@@ -203,6 +179,19 @@ func (p *parser) buildNetdev(ps pairs) error {
 	if err := decode(ps, &n); err != nil {
 		return err
 	}
+	if err := n.check(); err != nil {
+		return err
+	}
+	for _, other := range p.cfg.Netdevs {
+		if other.ID == n.ID {
+			return fmt.Errorf("Duplicate ID '%s' for netdev", n.ID)
+		}
+	}
+	p.cfg.Netdevs = append(p.cfg.Netdevs, n)
+	return nil
+}
+
+func (n *Netdev) check() error {
 	if err := qdev.CheckID(n.ID); err != nil {
 		return err
 	}
@@ -212,12 +201,6 @@ func (p *parser) buildNetdev(ps pairs) error {
 	if (n.FD != "" || n.FDs != "") && n.Ifname != "" {
 		return errors.New("ifname= is invalid with fd= or fds=")
 	}
-	for _, other := range p.cfg.Netdevs {
-		if other.ID == n.ID {
-			return fmt.Errorf("Duplicate ID '%s' for netdev", n.ID)
-		}
-	}
-	p.cfg.Netdevs = append(p.cfg.Netdevs, n)
 	return nil
 }
 

@@ -26,7 +26,6 @@ type parser struct {
 	env     Env
 	table   []option
 	groups  []*group
-	globals []global
 	smpArgs pairs
 	memArgs pairs
 	depth   int // of -readconfig
@@ -39,7 +38,8 @@ type global struct{ driver, prop, value string }
 func Parse(args []string, env Env) (*Config, error) {
 	a := runstate.DefaultActions()
 	p := &parser{env: env, table: options(), cfg: &Config{
-		Reboot: a.Reboot, Shutdown: a.Shutdown, Panic: a.Panic, Watchdog: a.Watchdog,
+		drivers: env.Devices,
+		Reboot:  a.Reboot, Shutdown: a.Shutdown, Panic: a.Panic, Watchdog: a.Watchdog,
 	}}
 	err := p.run(args)
 	if errors.Is(err, errHelp) {
@@ -218,7 +218,7 @@ func (p *parser) addGlobal(g global) error {
 	if err := d.Set(g.prop, g.value); err != nil {
 		return err
 	}
-	p.globals = append(p.globals, g)
+	p.cfg.globals = append(p.cfg.globals, g)
 	return nil
 }
 

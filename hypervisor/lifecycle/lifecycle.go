@@ -69,6 +69,7 @@ type requests struct {
 	crashLoaded     bool
 	stop            qapi.RunState // "" for none
 	exit            *int          // status to end with, for debug exit devices
+	posts           []func()
 }
 
 // New returns a Control for hw. button presses the guest's power button.
@@ -128,6 +129,10 @@ func (c *Control) ask(f func(r *requests)) {
 	default:
 	}
 }
+
+// Post has f run on the control goroutine, without waiting for it. What is posted when
+// the VM ends may never run.
+func (c *Control) Post(f func()) { c.ask(func(r *requests) { r.posts = append(r.posts, f) }) }
 
 // RequestShutdown asks for the end of the VM.
 func (c *Control) RequestShutdown(cause qapi.ShutdownCause) {

@@ -15,6 +15,9 @@ func (c *Control) serve() (status int, end bool) {
 	c.want = requests{}
 	c.mu.Unlock()
 
+	for _, f := range r.posts {
+		f()
+	}
 	if r.exit != nil {
 		return *r.exit, c.finish()
 	}

@@ -43,8 +43,9 @@ func makeBlk(v *VM, in *qdev.Instance, c *blkConfig) (virtio.Device, error) {
 	if err != nil {
 		return nil, err
 	}
-	v.undo.later(f.Close)
+	in.Later(f.Close)
 	v.hw.disks = append(v.hw.disks, f)
+	in.Later(func() error { v.hw.disks = without(v.hw.disks, disk(f)); return nil })
 	return virtioblk.New(c.Config, medium{f})
 }
 
@@ -94,6 +95,7 @@ func (v *VM) claimDrive(id string, in *qdev.Instance) (*config.Drive, error) {
 			return nil, fmt.Errorf("Drive '%s' is already in use by %s", id, user)
 		}
 		v.drives[id] = in.Label()
+		in.Later(func() error { delete(v.drives, id); return nil })
 		return d, nil
 	}
 	return nil, fmt.Errorf("Property '%s.drive' can't find value '%s'", in.Driver.Name, id)
@@ -107,27 +109,27 @@ func makeRNG(v *VM, in *qdev.Instance, c *rngConfig) (virtio.Device, error) {
 	return virtiorng.New(c.Config, source)
 }
 
-// entropy opens the rng object with an id; without one it is the kernel's
+// entropy opens what the rng object with an id says; without one it is the kernel's
 // generator.
 func (v *VM) entropy(id string, in *qdev.Instance) (io.Reader, error) {
 	if id == "" {
 		return rand.Reader, nil
 	}
-	for _, o := range v.cfg.Objects {
-		if o.ID != id || o.RNG == nil {
-			continue
-		}
-		if o.RNG.Filename == "" {
-			return rand.Reader, nil
-		}
-		f, err := os.Open(o.RNG.Filename)
-		if err != nil {
-			return nil, fmt.Errorf("object %s: %w", id, err)
-		}
-		v.undo.later(f.Close)
-		return f, nil
+	o := v.objects.find(id)
+	if o == nil || o.RNG == nil {
+		return nil, fmt.Errorf("Property '%s.rng' can't find value '%s'", in.Driver.Name, id)
 	}
-	return nil, fmt.Errorf("Property '%s.rng' can't find value '%s'", in.Driver.Name, id)
+	o.users++
+	in.Later(func() error { o.users--; return nil })
+	if o.RNG.Filename == "" {
+		return rand.Reader, nil
+	}
+	f, err := os.Open(o.RNG.Filename)
+	if err != nil {
+		return nil, fmt.Errorf("object %s: %w", id, err)
+	}
+	in.Later(f.Close)
+	return f, nil
 }
 
 // Discard gives guest memory back to the host, as a balloon's guest asks. What is

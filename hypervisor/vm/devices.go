@@ -2,7 +2,9 @@ package vm
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 
 	"hv/devices/pci"
 	"hv/devices/platform"
@@ -95,7 +97,7 @@ func makeDebugExit(v *VM, _ *qdev.Instance, c *exitConfig) error {
 }
 
 func makeDebugcon(v *VM, in *qdev.Instance, c *debugconConfig) error {
-	b, err := v.chardevs.Claim(c.Chardev, in.Label())
+	b, err := v.claimChardev(in, c.Chardev)
 	if err != nil {
 		return err
 	}
@@ -124,7 +126,8 @@ func makeRootPort(v *VM, in *qdev.Instance, c *rootPortConfig) error {
 	}
 	p, err := pci.NewRootPort(pci.RootPortConfig{
 		ID: id, Port: c.Port, Chassis: c.Chassis, Slot: c.Slot, Hotplug: c.Hotplug, IRQ: v.hw.chip,
-		Reserve: pci.Reserve{IO: reserve(c.IO), Mem: reserve(c.Mem), Pref32: reserve(c.Pref32), Pref64: reserve(c.Pref64)},
+		Unplugged: v.unplugged,
+		Reserve:   pci.Reserve{IO: reserve(c.IO), Mem: reserve(c.Mem), Pref32: reserve(c.Pref32), Pref64: reserve(c.Pref64)},
 	})
 	if err != nil {
 		return err
@@ -159,10 +162,22 @@ func (v *VM) attach(in *qdev.Instance, f *pci.Function) error {
 		}
 		addr = &a
 	}
-	if _, err := bus.Attach(addr, f, in.Multifunction); err != nil {
+	if v.built {
+		err = v.plug(bus, addr, f, in)
+	} else {
+		_, err = bus.Attach(addr, f, in.Multifunction)
+	}
+	if err != nil {
 		return err
 	}
-	v.undo.later(func() error { return bus.Detach(f) })
+	v.places[in] = &place{fn: f}
+	in.Later(func() error {
+		delete(v.places, in)
+		if b, _ := f.Addr(); b != nil {
+			return b.Detach(f)
+		}
+		return nil // the guest let it go
+	})
 	return nil
 }
 
@@ -184,6 +199,7 @@ func (v *VM) bus(id string) (*pci.Bus, error) {
 
 // makeDevices makes the serial ports and devices of the command line.
 func (v *VM) makeDevices(context.Context) error {
+	v.undo.later(v.releaseDevices)
 	for i, id := range v.cfg.Serials {
 		if id == "" {
 			continue
@@ -200,12 +216,42 @@ func (v *VM) makeDevices(context.Context) error {
 	return nil
 }
 
+// addDevice makes a device; of one that cannot be made nothing is left.
 func (v *VM) addDevice(in *qdev.Instance) error {
 	if in.ID != "" && v.tree.Find(in.ID) != nil {
 		return fmt.Errorf("Duplicate device ID '%s'", in.ID)
 	}
 	if err := in.Driver.Make(v, in); err != nil {
-		return err
+		return errors.Join(err, in.Release())
 	}
 	return v.tree.Add(in)
+}
+
+// releaseDevices takes all devices down, the newest first.
+func (v *VM) releaseDevices() error {
+	var errs []error
+	for _, in := range slices.Backward(v.tree.Devices()) {
+		errs = append(errs, in.Release())
+		v.tree.Remove(in)
+	}
+	return errors.Join(errs...)
+}
+
+// claimChardev returns a chardev for a device's use, as long as that exists.
+func (v *VM) claimChardev(in *qdev.Instance, id string) (chardev.Backend, error) {
+	b, err := v.chardevs.Claim(id, in.Label())
+	if err != nil {
+		return nil, err
+	}
+	in.Later(func() error {
+		b.Attach(nil)
+		v.chardevs.Release(id)
+		return nil
+	})
+	return b, nil
+}
+
+// without returns the elements of list that are not x.
+func without[T comparable](list []T, x T) []T {
+	return slices.DeleteFunc(list, func(e T) bool { return e == x })
 }

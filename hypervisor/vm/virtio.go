@@ -2,9 +2,7 @@ package vm
 
 import (
 	"fmt"
-	"net"
 	"strconv"
-	"strings"
 
 	"hv/devices/qdev"
 	"hv/devices/virtio"
@@ -15,8 +13,6 @@ import (
 	"hv/devices/virtio/virtioserial"
 	"hv/devices/virtio/virtiovsock"
 	"hv/devices/virtio/vpci"
-	"hv/hypervisor/config"
-	"hv/net/tap"
 	"hv/qmp/chardev"
 	"hv/qmp/events"
 	"hv/qmp/qapi"
@@ -98,75 +94,37 @@ func (v *VM) addVirtio(in *qdev.Instance, dev virtio.Device, opt vpci.Options) e
 	if err != nil {
 		return err
 	}
-	v.undo.later(t.Close)
+	in.Later(t.Close)
+	// Whether the VM runs or not, the device stands still until Resume.
+	t.Pause()
 	if err := v.attach(in, t.Function()); err != nil {
 		return err
 	}
-	t.Pause()
+	v.places[in].work = t
 	v.hw.devices = append(v.hw.devices, t)
+	in.Later(func() error { v.hw.devices = without(v.hw.devices, quiet(t)); return nil })
 	in.Device = dev
 	return nil
 }
 
 func makeNet(v *VM, in *qdev.Instance, c *netConfig) (virtio.Device, error) {
-	link, err := v.openNetdev(c.Netdev, in)
+	n, err := v.nets.claim(c.Netdev, in)
 	if err != nil {
 		return nil, err
 	}
 	if c.MAC == nil {
-		c.MAC = net.HardwareAddr{0x52, 0x54, 0x00, 0x12, 0x34, 0x56 + byte(len(v.netdevs)-1)}
+		c.MAC = v.macs.next(in)
 	}
-	return virtionet.New(c.Config, link, func(err error) {
+	d, err := virtionet.New(c.Config, n.tap, func(err error) {
 		v.opt.Log.WithError(err).WithField("device", in.Label()).Error("the host's network link is gone")
 	})
+	if err == nil {
+		n.nic = d
+	}
+	return d, err
 }
 
-// openNetdev opens the netdev with an id for one device's use.
-func (v *VM) openNetdev(id string, in *qdev.Instance) (*tap.Tap, error) {
-	for _, n := range v.cfg.Netdevs {
-		if n.ID != id {
-			continue
-		}
-		if user := v.netdevs[id]; user != "" {
-			return nil, fmt.Errorf("netdev '%s' is already in use by %s", id, user)
-		}
-		v.netdevs[id] = in.Label()
-		fds, err := descriptors(n)
-		if err != nil {
-			return nil, fmt.Errorf("netdev %s: %w", id, err)
-		}
-		t, err := tap.Open(tap.Config{
-			ID: id, Ifname: n.Ifname, FDs: fds, Queues: int(n.Queues), Script: n.Script, DownScript: n.DownScript, Sndbuf: int(n.Sndbuf),
-		})
-		if err == nil {
-			v.undo.later(t.Close)
-		}
-		return t, err
-	}
-	return nil, fmt.Errorf("Property '%s.netdev' can't find value '%s'", in.Driver.Name, id)
-}
-
-// descriptors returns the numbers in fd= or fds=.
-func descriptors(n config.Netdev) ([]int, error) {
-	list := n.FDs
-	if n.FD != "" {
-		list = n.FD
-	}
-	if list == "" {
-		return nil, nil
-	}
-	var out []int
-	for _, s := range strings.Split(list, ":") {
-		fd, err := strconv.Atoi(s)
-		if err != nil || fd <= 2 {
-			return nil, fmt.Errorf("'%s' is no descriptor number above 2", s)
-		}
-		out = append(out, fd)
-	}
-	return out, nil
-}
-
-func makeBalloon(v *VM, _ *qdev.Instance, c *balloonConfig) (virtio.Device, error) {
+func makeBalloon(v *VM, in *qdev.Instance, c *balloonConfig) (virtio.Device, error) {
 	if v.balloon != nil {
 		return nil, fmt.Errorf("Only one balloon device is supported")
 	}
@@ -174,6 +132,7 @@ func makeBalloon(v *VM, _ *qdev.Instance, c *balloonConfig) (virtio.Device, erro
 		events.Emit(v.events, qapi.EventBalloonChange, qapi.BalloonChangeEvent{Actual: int64(actual)})
 	})
 	v.balloon = d
+	in.Later(func() error { v.balloon = nil; return nil })
 	return d, nil
 }
 
@@ -197,18 +156,17 @@ func makeSerialPCI(_ *VM, _ *qdev.Instance, c *serialPCIConfig) (virtio.Device, 
 
 // serialBus returns the virtio-serial device whose bus has a name: its id with .0, or
 // virtio-serial-bus.N; the last one for "".
-func (v *VM) serialBus(name string) (*virtioserial.Device, error) {
-	var last *virtioserial.Device
+func (v *VM) serialBus(name string) (*qdev.Instance, error) {
+	var last *qdev.Instance
 	n := 0
 	for _, in := range v.tree.Devices() {
-		d, ok := in.Device.(*virtioserial.Device)
-		if !ok {
+		if _, ok := in.Device.(*virtioserial.Device); !ok {
 			continue
 		}
 		if name != "" && (name == in.ID+".0" || name == fmt.Sprintf("virtio-serial-bus.%d", n)) {
-			return d, nil
+			return in, nil
 		}
-		last = d
+		last = in
 		n++
 	}
 	if name != "" || last == nil {
@@ -219,13 +177,15 @@ func (v *VM) serialBus(name string) (*virtioserial.Device, error) {
 
 // addPort adds a port to a virtio-serial device, with a chardev behind it.
 func (v *VM) addPort(in *qdev.Instance, c *portConfig, isConsole bool) error {
-	d, err := v.serialBus(in.Bus)
+	parent, err := v.serialBus(in.Bus)
 	if err != nil {
 		return err
 	}
+	d := parent.Device.(*virtioserial.Device)
+	in.Parent = parent
 	var b chardev.Backend = chardev.Null{}
 	if c.Chardev != "" {
-		if b, err = v.chardevs.Claim(c.Chardev, in.Label()); err != nil {
+		if b, err = v.claimChardev(in, c.Chardev); err != nil {
 			return err
 		}
 	}
@@ -242,6 +202,7 @@ func (v *VM) addPort(in *qdev.Instance, c *portConfig, isConsole bool) error {
 	if err != nil {
 		return err
 	}
+	in.Later(func() error { p.Remove(); return nil })
 	b.Attach(&console{port: p, connected: p.SetConnected})
 	in.Device = p
 	return nil

@@ -20,6 +20,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"hv/devices/devqmp"
 	"hv/devices/qdev"
 	"hv/devices/virtio/virtioballoon"
 	"hv/hypervisor/config"
@@ -27,6 +28,7 @@ import (
 	"hv/hypervisor/machine"
 	"hv/hypervisor/runstate"
 	"hv/hypervisor/vmqmp"
+	"hv/net/netqmp"
 	"hv/qmp/chardev"
 	"hv/qmp/dispatch"
 	"hv/qmp/events"
@@ -55,7 +57,11 @@ type VM struct {
 	control  *lifecycle.Control
 	chardevs chardev.Registry
 	drives   map[string]string // who uses a drive, by its id
-	netdevs  map[string]string // and a netdev
+	nets     netdevs
+	objects  objects
+	macs     macs
+	places   map[*qdev.Instance]*place
+	built    bool // the machine is complete: devices that come now are hot-plugged
 	events   *events.Broker
 	server   *server.Server
 	serving  sync.WaitGroup
@@ -65,7 +71,7 @@ type VM struct {
 
 // New builds the VM that cfg describes. On an error nothing is left behind.
 func New(ctx context.Context, cfg *config.Config, opt Options) (*VM, error) {
-	v := &VM{cfg: cfg, opt: opt, events: events.NewBroker(), drives: map[string]string{}, netdevs: map[string]string{}}
+	v := &VM{cfg: cfg, opt: opt, events: events.NewBroker(), drives: map[string]string{}, places: map[*qdev.Instance]*place{}}
 	v.hw = &hardware{failed: v.failed}
 	v.control = lifecycle.New(v.hw, notices{v}, runstate.Actions{
 		Reboot: cfg.Reboot, Shutdown: cfg.Shutdown, Panic: cfg.Panic, Watchdog: cfg.Watchdog,
@@ -84,12 +90,13 @@ func New(ctx context.Context, cfg *config.Config, opt Options) (*VM, error) {
 // part, and their commands wait for Run.
 func (v *VM) build(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		v.openChardevs, v.openMonitors, v.buildHardware, v.makeDevices, v.makeCPUs, v.firstReset,
+		v.openChardevs, v.openMonitors, v.buildHardware, v.makeObjects, v.openNetdevs, v.makeDevices, v.makeCPUs, v.firstReset,
 	} {
 		if err := step(ctx); err != nil {
 			return err
 		}
 	}
+	v.built = true
 	return nil
 }
 
@@ -185,6 +192,8 @@ func SocketPath(name string) string { return filepath.Join("/run/vm", name+".soc
 func (v *VM) openMonitors(ctx context.Context) error {
 	table := dispatch.NewTable()
 	vmqmp.Register(table, v)
+	devqmp.RegisterPlug(table, v)
+	netqmp.Register(table, v)
 	v.server = server.New(server.Config{Table: table, Events: v.events, Exec: v.control, Version: v.opt.Version, Log: v.opt.Log})
 	monitors := v.cfg.Monitors
 	if v.cfg.Name != "" && !v.cfg.NoDefault {

@@ -73,6 +73,8 @@ var rules = []rule{
 	{"hv/hypervisor/smbios", nil, "a table builder needs no machine"},
 	{"hv/devices/bus", nil, "address spaces are a leaf"},
 	{"hv/devices/irq", []string{"hv/devices/irq"}, "interrupt interfaces are a leaf"},
+	{"hv/devices/devqmp", []string{"hv/devices", "hv/qmp"}, "handlers see the devices and the command table"},
+	{"hv/net/netqmp", []string{"hv/net", "hv/qmp"}, "handlers see the back ends and the command table"},
 	{"hv/devices", []string{"hv/devices", "hv/hypervisor/mem", "hv/qmp/qapi"},
 		"devices declare what they need and never see KVM, the block layer or the network: hypervisor/vm binds them"},
 	{"hv/block", []string{"hv/block", "hv/qmp/qapi"}, "the block layer serves any front end"},
@@ -94,7 +96,7 @@ var only = []struct {
 	by       []string
 	reason   string
 }{
-	{"hv/qmp/dispatch", []string{"hv/qmp/server", "hv/qmp/dispatch", "hv/hypervisor/vm", "hv/hypervisor/vmqmp", "hv/devices/devqmp"},
+	{"hv/qmp/dispatch", []string{"hv/qmp/server", "hv/qmp/dispatch", "hv/hypervisor/vm", "hv/hypervisor/vmqmp", "hv/devices/devqmp", "hv/net/netqmp"},
 		"handlers register themselves; nobody else sees the command table"},
 	{"hv/hypervisor/vm", []string{"hv/cmd/hv", "hv/test"}, "the composition root is used by the program alone"},
 }

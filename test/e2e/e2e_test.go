@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -79,10 +80,13 @@ func (v *vm) do(t testing.TB, command string) {
 	}
 }
 
-func (v *vm) try(command string) error {
+func (v *vm) try(command string) error { return v.call(command, "{}") }
+
+// call runs a command with arguments in JSON.
+func (v *vm) call(command, args string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), hvrun.Patience)
 	defer cancel()
-	return v.c.Execute(ctx, command, nil, nil)
+	return v.c.Execute(ctx, command, json.RawMessage(args), nil)
 }
 
 func (v *vm) status(t testing.TB) qapi.RunState {

@@ -59,7 +59,24 @@ func (d *Device) AddPort(cfg PortConfig) (*Port, error) {
 	}
 	p := &Port{dev: d, cfg: cfg}
 	d.ports[cfg.Nr] = p
+	if d.ready {
+		d.outbox = append(d.outbox, control{port: cfg.Nr, event: eventPortAdd, value: 1})
+		d.WakeWorkers()
+	}
 	return p, nil
+}
+
+// Remove takes the port away from the guest.
+func (p *Port) Remove() {
+	p.guestOpened(false)
+	d := p.dev
+	d.mu.Lock()
+	delete(d.ports, p.cfg.Nr)
+	if d.ready {
+		d.outbox = append(d.outbox, control{port: p.cfg.Nr, event: eventPortRemove, value: 1})
+	}
+	d.mu.Unlock()
+	d.WakeWorkers()
 }
 
 // freePort returns the first number that is not taken.

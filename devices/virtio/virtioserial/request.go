@@ -10,6 +10,7 @@ import (
 const (
 	eventDeviceReady = 0
 	eventPortAdd     = 1
+	eventPortRemove  = 2
 	eventPortReady   = 3
 	eventConsole     = 4
 	eventOpen        = 6

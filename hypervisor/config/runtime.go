@@ -1,0 +1,100 @@
+package config
+
+import (
+	"strconv"
+
+	"hv/devices/qdev"
+	"hv/qmp/qapi"
+)
+
+// NewDevice returns the device that the arguments of device_add describe, with the -global
+// defaults that concern it.
+func (c *Config) NewDevice(args qapi.Value) (*qdev.Instance, error) {
+	var ps pairs
+	for k, m := range args.Members() {
+		flattenValue(string(k.Text()), m, &ps)
+	}
+	return c.newDevice(ps)
+}
+
+// newDevice returns the device that pairs describe.
+func (c *Config) newDevice(ps pairs) (*qdev.Instance, error) {
+	driver, _ := ps.take("driver")
+	d, err := c.drivers.New(driver)
+	if err != nil {
+		return nil, err
+	}
+	for _, g := range c.globals {
+		of, err := c.drivers.Lookup(g.driver)
+		if err != nil || of != d.Driver {
+			continue
+		}
+		if err := d.Set(g.prop, g.value); err != nil {
+			return nil, err
+		}
+	}
+	for _, kv := range ps {
+		if err := d.Set(kv.key, kv.value); err != nil {
+			return nil, err
+		}
+	}
+	return d, nil
+}
+
+// flattenValue adds a value as parseJSON would.
+func flattenValue(key string, v qapi.Value, out *pairs) {
+	text := ""
+	switch v.Kind() {
+	case qapi.Object:
+		for k, m := range v.Members() {
+			flattenValue(key+"."+string(k.Text()), m, out)
+		}
+		return
+	case qapi.Array:
+		i := 0
+		for m := range v.Elements() {
+			flattenValue(key+"."+strconv.Itoa(i), m, out)
+			i++
+		}
+		return
+	case qapi.String:
+		text = string(v.Text())
+	case qapi.Bool:
+		text = map[bool]string{true: "on", false: "off"}[v.Bool()]
+	case qapi.Null:
+		text = "null"
+	default:
+		e := qapi.NewEncoder(false)
+		e.Value(v)
+		text = string(e.Bytes())
+	}
+	*out = append(*out, pair{key, text})
+}
+
+// NewNetdev returns the back end that the arguments of netdev_add describe.
+func NewNetdev(n *qapi.Netdev) (Netdev, error) {
+	var out Netdev
+	if err := qdev.SetDefaults(&out); err != nil {
+		return out, err
+	}
+	out.ID = n.Id
+	t := n.Tap
+	set(&out.Ifname, t.Ifname)
+	set(&out.FD, t.Fd)
+	set(&out.FDs, t.Fds)
+	set(&out.Script, t.Script)
+	set(&out.DownScript, t.Downscript)
+	set(&out.VNetHdr, t.VnetHdr)
+	set(&out.VHost, t.Vhost)
+	set(&out.Queues, t.Queues)
+	if t.Sndbuf != nil {
+		out.Sndbuf = qdev.Size(*t.Sndbuf)
+	}
+	return out, out.check()
+}
+
+func set[T any](to *T, from *T) {
+	if from != nil {
+		*to = *from
+	}
+}

@@ -1,0 +1,59 @@
+package vm
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"hv/hypervisor/config"
+)
+
+// object is a user-creatable object, and how many devices use it.
+type object struct {
+	config.Object
+	users int
+}
+
+// objects is a VM's user-creatable objects, in the order in which they came.
+type objects struct{ all []*object }
+
+func (o *objects) find(id string) *object {
+	i := slices.IndexFunc(o.all, func(x *object) bool { return x.ID == id })
+	if i < 0 {
+		return nil
+	}
+	return o.all[i]
+}
+
+func (o *objects) add(cfg config.Object) error {
+	if o.find(cfg.ID) != nil {
+		return fmt.Errorf("attempt to add duplicate property '%s' to object (type 'container')", cfg.ID)
+	}
+	o.all = append(o.all, &object{Object: cfg})
+	return nil
+}
+
+func (o *objects) remove(id string) error {
+	x := o.find(id)
+	switch {
+	case x == nil:
+		return fmt.Errorf("object '%s' not found", id)
+	case x.users > 0:
+		return fmt.Errorf("object '%s' is in use, can not be deleted", id)
+	}
+	o.all = slices.DeleteFunc(o.all, func(y *object) bool { return y == x })
+	return nil
+}
+
+// makeObjects makes the objects of the command line.
+func (v *VM) makeObjects(context.Context) error {
+	for _, o := range v.cfg.Objects {
+		if err := v.objects.add(o); err != nil {
+			return err
+		}
+		if o.ID == v.cfg.Machine.MemoryBackend {
+			v.objects.find(o.ID).users++
+		}
+	}
+	return nil
+}
