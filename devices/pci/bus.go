@@ -12,7 +12,7 @@ type Bus struct {
 
 	bridge   *Bridge   // nil for the root bus
 	port     *RootPort // nil unless the bus is behind one
-	host     *Host   // nil while the bridge is attached nowhere
+	host     *Host     // nil while the bridge is attached nowhere
 	express  bool
 	oneSlot  bool   // a PCI Express link: device 0 only
 	attached func() // told after functions came or went, without locks
