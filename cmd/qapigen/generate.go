@@ -4,20 +4,29 @@ import (
 	"bytes"
 	"fmt"
 	"go/format"
-	"slices"
 )
 
 // codec is the decoder and the encoder's method of a Go type that is no wire
-// type of its own.
-type codec struct{ decode, encode, convert string }
+// type of its own, and the kind of JSON that it is.
+type codec struct{ decode, encode, convert, json string }
 
 var basic = map[string]codec{
-	"string": {"decodeString", "String", ""},
-	"bool":   {"decodeBool", "Bool", ""},
-	"int64":  {"decodeInt64", "Int", ""},
-	"uint64": {"decodeUint64", "Uint", ""},
-	"uint32": {"decodeUint32", "Uint", "uint64"},
+	"string":  {"decodeString", "String", "", "String"},
+	"bool":    {"decodeBool", "Bool", "", "Bool"},
+	"float64": {"decodeFloat64", "Float", "", "Float"},
+	"int64":   {"decodeInt64", "Int", "", "Int"},
+	"int32":   {"decodeInt32", "Int", "int64", "Int"},
+	"int16":   {"decodeInt16", "Int", "int64", "Int"},
+	"int8":    {"decodeInt8", "Int", "int64", "Int"},
+	"uint64":  {"decodeUint64", "Uint", "", "Int"},
+	"uint32":  {"decodeUint32", "Uint", "uint64", "Int"},
+	"uint16":  {"decodeUint16", "Uint", "uint64", "Int"},
+	"uint8":   {"decodeUint8", "Uint", "uint64", "Int"},
 }
+
+// written by hand are the wire types that have their methods in the package.
+// Value is any value.
+var byHand = map[string]string{"Value": "", "NullType": "Null", "Empty": "Object"}
 
 // gen writes the code of one file.
 type gen struct {
@@ -47,7 +56,7 @@ func generate(dir string) (map[string][]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s.go: %w", f.name, err)
 		}
-		out[f.name+"_gen.go"] = text
+		out[f.output()] = text
 	}
 	return out, nil
 }
@@ -67,40 +76,11 @@ func (g *gen) file(f *file) ([]byte, error) {
 			g.list(t)
 		case object:
 			g.object(t)
+		case alternate:
+			g.alternate(t)
 		}
 	}
 	return format.Source(g.Bytes())
-}
-
-// check finds what the code for a type would not compile with or get wrong.
-func (g *gen) check(t *typ) error {
-	if t.kind == list {
-		return g.known(t.elem)
-	}
-	var union *typ
-	for _, m := range t.members {
-		if err := g.known(m.typ); err != nil {
-			return fmt.Errorf("member %s: %w", m.field, err)
-		}
-		if m.discriminator {
-			union = g.types[m.typ]
-		}
-		if m.branch == "" {
-			continue
-		}
-		isBranch := func(v value) bool { return v.text == m.branch }
-		if union == nil || !slices.ContainsFunc(union.values, isBranch) || g.types[m.typ] == nil {
-			return fmt.Errorf("member %s: %q is no value of the discriminator before it", m.field, m.branch)
-		}
-	}
-	return nil
-}
-
-func (g *gen) known(name string) error {
-	if _, ok := basic[name]; ok || g.types[name] != nil {
-		return nil
-	}
-	return fmt.Errorf("type %s is neither basic nor in a schema file", name)
 }
 
 func (g *gen) enum(t *typ) {

@@ -23,7 +23,7 @@ func TestDrift(t *testing.T) {
 			t.Errorf("%s is out of date (%v): run go generate ./qmp/qapi", name, err)
 		}
 	}
-	found, err := filepath.Glob(filepath.Join(schema, "*_gen.go"))
+	found, err := filepath.Glob(filepath.Join(schema, "*_gen*.go"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,6 +74,16 @@ func TestMistakes(t *testing.T) {
 		{"type S struct { B *S `qapi:\",branch=a\"` }", "no value of the discriminator"},
 		{e + "type B struct{}\ntype S struct {\nD E `qapi:\"d,discriminator\"`\nB *B `qapi:\",branch=b\"`\n}", "no value of the discriminator"},
 		{e + "type B struct{}\ntype S struct {\nD E `qapi:\"d,discriminator\"`\nB B `qapi:\",branch=a\"`\n}", "wants a name"},
+		{e + "type S struct{}\ntype U struct {\nD E `qapi:\"d,discriminator\"`\nB *E `qapi:\",branch=a\"`\n}", "no value of the discriminator"},
+		{"type A struct { S *string `qapi:\"s,alternate\"`\nB *bool `qapi:\"b\"` }", "which alternative it is"},
+		{"type A struct { I *int64 `qapi:\"i,alternate\"`\nF *float64 `qapi:\"f,alternate\"` }", "which alternative it is"},
+		{"type A struct { V *Value `qapi:\"v,alternate\"` }", "which alternative it is"},
+		{"type A struct { V *Missing `qapi:\"v,alternate\"` }", "neither basic nor in a schema file"},
+		{"type A struct { S string `qapi:\"s,alternate\"` }", "wants a name"},
+		{"type S struct { string }", "a base is a struct"},
+		{"type S struct { *T }", "a base is an embedded type"},
+		{"type S struct { R string `qapi:\",rest\"` }", "the rest is a Value"},
+		{"type S struct { R string `qapi:\"r,optional\"` }", "an optional member is a pointer"},
 		{"type", "expected"},
 	} {
 		dir := t.TempDir()

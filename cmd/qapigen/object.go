@@ -8,10 +8,18 @@ import (
 func (g *gen) object(t *typ) {
 	g.p("\n// DecodeQAPI implements Decodable.\nfunc (x *%s) DecodeQAPI(v Value) error {", t.name)
 	g.p("o, err := v.object()\nif err != nil { return err }")
-	g.p("if err := x.decodeMembers(&o); err != nil { return err }\nreturn o.finish()\n}")
+	g.p("if err := x.decodeMembers(&o); err != nil { return err }")
+	if g.rest(t, "") == "" {
+		g.p("return o.finish()\n}")
+	} else {
+		g.p("x.%s = o.rest()\nreturn nil\n}", g.rest(t, ""))
+	}
 	g.p("\nfunc (x *%s) decodeMembers(o *object) error {", t.name)
 	for _, m := range t.members {
-		if m.branch == "" {
+		switch {
+		case m.base:
+			g.p("if err := x.%s.decodeMembers(o); err != nil { return err }", m.field)
+		case m.plain():
 			g.decodeMember(m)
 		}
 	}
@@ -21,7 +29,25 @@ func (g *gen) object(t *typ) {
 	for _, w := range g.written(t, "", "x.", nil) {
 		g.encodeMember(w)
 	}
+	if r := g.rest(t, ""); r != "" {
+		g.p("e.members(x.%s)", r)
+	}
 	g.p("e.EndObject()\n}")
+}
+
+// rest returns the field for what no member takes, "" if there is none.
+func (g *gen) rest(t *typ, prefix string) string {
+	for _, m := range t.members {
+		switch {
+		case m.rest:
+			return prefix + m.field
+		case m.base:
+			if r := g.rest(g.types[m.typ], prefix+m.field+"."); r != "" {
+				return r
+			}
+		}
+	}
+	return ""
 }
 
 func (g *gen) decodeMember(m member) {
@@ -45,18 +71,41 @@ func (g *gen) decodeMember(m member) {
 
 // decodeBranches decodes the members of the branch that the discriminator tells.
 func (g *gen) decodeBranches(t *typ) {
-	tag := slices.IndexFunc(t.members, func(m member) bool { return m.discriminator })
-	if tag < 0 {
+	if !slices.ContainsFunc(t.members, func(m member) bool { return m.branch != "" }) {
 		return
 	}
-	g.p("switch x.%s {", t.members[tag].field)
+	expr, tag, _ := g.tag(t, "x.")
+	g.p("switch %s {", expr)
 	for _, m := range t.members {
 		if m.branch != "" {
 			g.p("case %s:\nx.%s = new(%s)\nreturn x.%s.decodeMembers(o)",
-				g.constant(t.members[tag].typ, m.branch), m.field, m.typ, m.field)
+				g.constant(tag.typ, m.branch), m.field, m.typ, m.field)
 		}
 	}
 	g.p("}")
+}
+
+// alternate writes the code for a type whose value's kind tells what it is.
+func (g *gen) alternate(t *typ) {
+	g.p("\n// DecodeQAPI implements Decodable.\nfunc (x *%s) DecodeQAPI(v Value) error {\nswitch v.Kind() {", t.name)
+	for _, m := range t.members {
+		kinds := g.json(m.typ)
+		if kinds == "Int" {
+			kinds = "Int, Uint, Float"
+		}
+		call := strings.Replace(strings.Replace(g.decode(m.typ, "x."+m.field), "&x.", "x.", 1), "(m", "(v", 1)
+		g.p("case %s:\nx.%s = new(%s)\nreturn %s", kinds, m.field, m.typ, call)
+	}
+	g.p("}\nreturn noneOf(%q)\n}", t.name)
+	g.p("\n// EncodeQAPI implements Encodable.\nfunc (x *%s) EncodeQAPI(e *Encoder) {\nswitch {", t.name)
+	for _, m := range t.members {
+		expr := "x." + m.field
+		if _, ok := basic[m.typ]; ok {
+			expr = "*" + expr
+		}
+		g.p("case x.%s != nil:\n%s", m.field, g.encode(m.typ, expr))
+	}
+	g.p("default:\ne.Null() // it is nothing\n}\n}")
 }
 
 func (g *gen) constant(enum, text string) string {
@@ -80,24 +129,32 @@ type written struct {
 func (g *gen) written(t *typ, cond, prefix string, all []written) []written {
 	for _, m := range t.members {
 		expr := prefix + m.field
-		if m.branch != "" {
-			all = g.written(g.types[m.typ], expr+" != nil", expr+".", all)
-			continue
+		switch {
+		case m.branch != "":
+			all = g.written(g.types[m.typ], and(cond, expr+" != nil"), expr+".", all)
+		case m.base:
+			all = g.written(g.types[m.typ], cond, expr+".", all)
+		case m.optional && !m.pointer && m.typ == "Value":
+			all = append(all, written{m, expr, and(cond, expr+".Kind() != None")})
+		case m.optional:
+			all = append(all, written{m, expr, and(cond, expr+" != nil")})
+		case m.plain():
+			all = append(all, written{m, expr, cond})
 		}
-		c := cond
-		if m.optional {
-			if c != "" {
-				c += " && "
-			}
-			c += expr + " != nil"
-		}
-		all = append(all, written{m, expr, c})
 	}
 	if prefix == "x." {
 		slices.Reverse(all) // in a bucket the last comes first
 		slices.SortStableFunc(all, func(a, b written) int { return int(bucket(a.name)) - int(bucket(b.name)) })
 	}
 	return all
+}
+
+// and joins conditions, of which the first may be empty.
+func and(a, b string) string {
+	if a == "" {
+		return b
+	}
+	return a + " && " + b
 }
 
 func (g *gen) encodeMember(w written) {

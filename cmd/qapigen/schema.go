@@ -22,6 +22,15 @@ type file struct {
 	types []*typ
 }
 
+// output returns the name of the file that is generated; a schema that is there for
+// tests has one that is there for tests.
+func (f *file) output() string {
+	if name, ok := strings.CutSuffix(f.name, "_test"); ok {
+		return name + "_gen_test.go"
+	}
+	return f.name + "_gen.go"
+}
+
 // kind is the kind of a wire type.
 type kind int
 
@@ -29,21 +38,26 @@ const (
 	enum kind = iota
 	object
 	list
+	alternate
 )
 
 // typ is a wire type.
 type typ struct {
-	name    string
-	kind    kind
-	elem    string   // of a list
-	values  []value  // of an enumeration
-	members []member // of an object
+	name     string
+	kind     kind
+	elem     string   // of a list
+	values   []value  // of an enumeration
+	members  []member // of an object or an alternate
+	features []string
 }
 
 // value is a value of an enumeration.
-type value struct{ constant, text string }
+type value struct {
+	constant, text string
+	features       []string
+}
 
-// member is a member of an object.
+// member is a member of an object, or what an alternate may be.
 type member struct {
 	field, name   string
 	typ           string // without "*"
@@ -51,7 +65,14 @@ type member struct {
 	optional      bool
 	discriminator bool
 	branch        string // the discriminator's value, if this is a branch
+	base          bool   // its members are the object's
+	rest          bool   // what no member has taken
+	alternate     bool
+	features      []string
 }
+
+// plain tells whether the field is a member on the wire.
+func (m *member) plain() bool { return m.branch == "" && !m.base && !m.rest }
 
 // load reads the schema files of a folder.
 func load(dir string) ([]*file, error) {
@@ -80,7 +101,7 @@ func load(dir string) ([]*file, error) {
 // parse reads a schema file.
 func parse(name string, text []byte) (*file, error) {
 	fset := token.NewFileSet()
-	syntax, err := parser.ParseFile(fset, name, text, parser.SkipObjectResolution)
+	syntax, err := parser.ParseFile(fset, name, text, parser.SkipObjectResolution|parser.ParseComments)
 	if err != nil {
 		return nil, err
 	}
@@ -99,6 +120,9 @@ func parse(name string, text []byte) (*file, error) {
 				}
 			case *ast.TypeSpec:
 				t, err := newType(s)
+				if g.Doc != nil && t != nil {
+					t.features = features(g.Doc)
+				}
 				if err != nil {
 					return nil, fmt.Errorf("%s: type %s: %w", fset.Position(s.Pos()), s.Name.Name, err)
 				}
@@ -122,8 +146,22 @@ func addConst(consts map[string][]value, s *ast.ValueSpec) {
 	}
 	if lit, ok := s.Values[0].(*ast.BasicLit); ok && lit.Kind == token.STRING {
 		text, _ := strconv.Unquote(lit.Value) // the parser has checked it
-		consts[t.Name] = append(consts[t.Name], value{s.Names[0].Name, text})
+		consts[t.Name] = append(consts[t.Name], value{s.Names[0].Name, text, features(s.Doc)})
 	}
+}
+
+// features returns what the lines "//qapi:features NAME..." of a comment name.
+func features(doc *ast.CommentGroup) []string {
+	var all []string
+	if doc == nil {
+		return nil
+	}
+	for _, c := range doc.List {
+		if names, ok := strings.CutPrefix(c.Text, "//qapi:features "); ok {
+			all = append(all, strings.Fields(names)...)
+		}
+	}
+	return all
 }
 
 func newType(s *ast.TypeSpec) (*typ, error) {
@@ -147,6 +185,9 @@ func newType(s *ast.TypeSpec) (*typ, error) {
 			if err != nil {
 				return nil, err
 			}
+			if m.alternate {
+				t.kind = alternate
+			}
 			t.members = append(t.members, m)
 		}
 	default:
@@ -156,6 +197,13 @@ func newType(s *ast.TypeSpec) (*typ, error) {
 }
 
 func newMember(f *ast.Field) (member, error) {
+	if len(f.Names) == 0 {
+		id, ok := f.Type.(*ast.Ident)
+		if !ok || f.Tag != nil {
+			return member{}, fmt.Errorf("a base is an embedded type without a tag")
+		}
+		return member{field: id.Name, typ: id.Name, base: true}, nil
+	}
 	if len(f.Names) != 1 {
 		return member{}, fmt.Errorf("each member is a field of its own, with a name")
 	}
@@ -173,21 +221,37 @@ func newMember(f *ast.Field) (member, error) {
 		return m, fmt.Errorf("member %s has no tag", m.field)
 	}
 	raw, _ := strconv.Unquote(f.Tag.Value)
-	name, options, _ := strings.Cut(reflect.StructTag(raw).Get("qapi"), ",")
-	m.name = name
-	switch key, arg, _ := strings.Cut(options, "="); key {
-	case "":
+	options := strings.Split(reflect.StructTag(raw).Get("qapi"), ",")
+	m.name = options[0]
+	for _, o := range options[1:] {
+		if err := m.option(o); err != nil {
+			return m, err
+		}
+	}
+	switch named := m.name != ""; {
+	case named != m.plain(), (m.branch != "" || m.alternate) && !m.pointer:
+		return m, fmt.Errorf("member %s wants a name, or is a pointer with a branch", m.field)
+	}
+	return m, nil
+}
+
+// option applies an option of a member's tag.
+func (m *member) option(o string) error {
+	switch key, arg, _ := strings.Cut(o, "="); key {
 	case "optional":
 		m.optional = true
 	case "discriminator":
 		m.discriminator = true
 	case "branch":
 		m.branch = arg
+	case "alternate":
+		m.alternate = true
+	case "rest":
+		m.rest = true
+	case "feature":
+		m.features = append(m.features, arg)
 	default:
-		return m, fmt.Errorf("member %s has an unknown tag option %q", m.field, key)
+		return fmt.Errorf("member %s has an unknown tag option %q", m.field, key)
 	}
-	if (m.name == "") == (m.branch == "") || m.branch != "" && !m.pointer {
-		return m, fmt.Errorf("member %s wants a name, or is a pointer with a branch", m.field)
-	}
-	return m, nil
+	return nil
 }

@@ -71,6 +71,9 @@ func Register[A, R any, PA qapi.Codec[A], PR qapi.Codec[R]](t *Table, cmd qapi.C
 			if f.ret, err = handler(ctx, f.args); err != nil {
 				return err
 			}
+			if cmd.Silent {
+				return nil
+			}
 			wire.BeginReturn(e)
 			PR(&f.ret).EncodeQAPI(e)
 			wire.EndReturn(e, id)
@@ -209,7 +212,8 @@ func (t *Table) find(name []byte, oob bool, client Client) (*command, error) {
 // on the control goroutine: its descriptor says so, or it fails anyway.
 func (r *Request) Concurrent() bool { return r.err != nil || r.cmd.concurrent }
 
-// Run executes the request and writes its reply, always exactly one.
+// Run executes the request and writes its reply, exactly one unless the command is
+// silent and succeeds.
 func (r *Request) Run(ctx context.Context, e *qapi.Encoder) {
 	err := r.err
 	if err == nil {

@@ -15,6 +15,9 @@ import (
 // oobCommand is a command that may run out of band.
 var oobCommand = qapi.Command[qapi.Empty, qapi.Empty]{Name: "x-oob", OOB: true}
 
+// silentCommand is a command that is answered only if it fails.
+var silentCommand = qapi.Command[qapi.BalloonArgs, qapi.Empty]{Name: "x-silent", Silent: true}
+
 // table returns a table with commands of each kind.
 func table() *Table {
 	t := NewTable()
@@ -28,6 +31,7 @@ func table() *Table {
 		return qapi.Empty{}, nil
 	})
 	Register(t, oobCommand, func(context.Context, qapi.Empty) (qapi.Empty, error) { return qapi.Empty{}, nil })
+	Register(t, silentCommand, func(context.Context, qapi.BalloonArgs) (qapi.Empty, error) { return qapi.Empty{}, nil })
 	Register(t, qapi.CmdQmpCapabilities, func(context.Context, qapi.QmpCapabilitiesArgs) (qapi.Empty, error) {
 		return qapi.Empty{}, nil
 	})
@@ -77,6 +81,8 @@ func TestAnswers(t *testing.T) {
 		{inBand, `{'execute': 'balloon', 'arguments': {'value': -1}, 'id': 7}`, `{"id": 7, "error": {"class": "DeviceNotActive", "desc": "balloon: no device"}}`},
 		{inBand, `{'execute': 'balloon'}`, `{` + generalError + `Parameter 'value' is missing"}}`},
 		{inBand, `{'execute': 'balloon', 'arguments': []}`, `{` + generalError + `QMP input member 'arguments' must be an object"}}`},
+		{inBand, `{'execute': 'x-silent', 'arguments': {'value': 1}, 'id': 7}`, ``},
+		{inBand, `{'execute': 'x-silent'}`, `{` + generalError + `Parameter 'value' is missing"}}`},
 		{inBand, `1`, `{` + generalError + `QMP input must be a JSON object"}}`},
 		{inBand, `{'id': 1}`, `{"id": 1, ` + generalError + `QMP input lacks member 'execute'"}}`},
 		{inBand, `{'execute': 1}`, `{` + generalError + `QMP input member 'execute' must be a string"}}`},
@@ -162,7 +168,7 @@ func TestHandlerContext(t *testing.T) {
 }
 
 func TestNames(t *testing.T) {
-	want := []string{"balloon", "qmp_capabilities", "query-name", "query-status", "x-oob"}
+	want := []string{"balloon", "qmp_capabilities", "query-name", "query-status", "x-oob", "x-silent"}
 	if got := table().Names(); !slices.Equal(got, want) {
 		t.Error(got)
 	}

@@ -9,6 +9,8 @@ type Command[A, R any] struct {
 	OOB bool
 	// Preconfig says that the command is available before the machine is built.
 	Preconfig bool
+	// Silent says that the command is not answered when it succeeds.
+	Silent bool
 	// Concurrent says that the handler runs on its client's goroutine, beside
 	// others, and not on the control goroutine: it may wait for long, or does
 	// not touch the VM.

@@ -1,9 +1,6 @@
 package qapi
 
-import (
-	"fmt"
-	"math"
-)
+import "fmt"
 
 // ParamError is what is wrong with a value: the texts are QEMU's.
 type ParamError struct {
@@ -41,6 +38,11 @@ func notOneOf(s []byte) error {
 		return &ParamError{format: "Parameter '%s' does not accept value ''", local: true}
 	}
 	return &ParamError{format: "Parameter '%s' does not accept value '%s'", arg: string(s), local: true}
+}
+
+// noneOf says that a value is none of what an alternate may be.
+func noneOf(alternate string) error {
+	return &ParamError{format: "Invalid parameter type for '%s', expected: %s", arg: alternate, local: true}
 }
 
 func missing(name string) error {
@@ -129,6 +131,27 @@ func (o *object) finish() error {
 	return nil
 }
 
+// rest returns the members that nobody took, None if there are none.
+func (o *object) rest() Value {
+	return NewValue(func(d *Document) {
+		at, n, i := -1, 0, 0
+		for k, m := range o.v.Members() {
+			if !o.taken(i) {
+				if at < 0 {
+					at = d.Open(Object)
+				}
+				d.AddValue(k)
+				d.AddValue(m)
+				n++
+			}
+			i++
+		}
+		if at >= 0 {
+			d.Close(at, n)
+		}
+	})
+}
+
 func (v Value) array() error {
 	if v.Kind() != Array {
 		return wrongType("array")
@@ -177,17 +200,5 @@ func decodeUint64(v Value, dst *uint64) error {
 		return err
 	}
 	*dst = v.node().bits
-	return nil
-}
-
-func decodeUint32(v Value, dst *uint32) error {
-	var u uint64
-	if err := decodeUint64(v, &u); err != nil {
-		return err
-	}
-	if u > math.MaxUint32 {
-		return outOfRange("uint32_t")
-	}
-	*dst = uint32(u)
 	return nil
 }

@@ -242,14 +242,23 @@ func (v Value) Clone() Value {
 		return v
 	}
 	d := &Document{lenient: v.doc.lenient}
+	d.AddValue(v)
+	return d.Root()
+}
+
+// AddValue appends a copy of a value of another document, nothing for None.
+func (d *Document) AddValue(v Value) {
+	if v.doc == nil {
+		return
+	}
+	by := uint32(len(d.nodes)) - v.at // wraps if the copy is in front of the original
 	for _, n := range v.doc.nodes[v.at:v.node().end] {
 		if n.kind == String {
 			off := n.bits >> 32
 			d.AddString(v.doc.text[off : off+n.bits&math.MaxUint32])
 			continue
 		}
-		n.end -= v.at
+		n.end += by
 		d.nodes = append(d.nodes, n)
 	}
-	return d.Root()
 }

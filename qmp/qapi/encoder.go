@@ -213,13 +213,18 @@ func (e *Encoder) Value(v Value) {
 
 func (e *Encoder) object(v Value) {
 	e.BeginObject()
+	e.members(v)
+	e.EndObject()
+}
+
+// members writes the members of an object into another.
+func (e *Encoder) members(v Value) {
 	for k, m := range v.Ordered() {
 		e.Elem()
 		e.text(k.text())
 		e.buf = append(e.buf, ':', ' ')
 		e.Value(m)
 	}
-	e.EndObject()
 }
 
 // text writes a string that need not be copied if all of it is plain.
