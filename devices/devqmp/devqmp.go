@@ -14,7 +14,7 @@ import (
 // Plugger is a VM whose devices come and go.
 type Plugger interface {
 	// PlugDevice makes the device that args describe.
-	PlugDevice(args qapi.Value) error
+	PlugDevice(args qapi.DeviceAddArgs) error
 	// RemoveDevice has the device with an id, or at a QOM path, let go.
 	RemoveDevice(id string) error
 }
@@ -22,7 +22,7 @@ type Plugger interface {
 // RegisterPlug adds device_add and device_del to a table.
 func RegisterPlug(t *dispatch.Table, vm Plugger) {
 	dispatch.Register(t, qapi.CmdDeviceAdd, func(_ context.Context, a qapi.DeviceAddArgs) (qapi.Empty, error) {
-		return qapi.Empty{}, vm.PlugDevice(a.All)
+		return qapi.Empty{}, vm.PlugDevice(a)
 	})
 	dispatch.Register(t, qapi.CmdDeviceDel, func(_ context.Context, a qapi.DeviceDelArgs) (qapi.Empty, error) {
 		return qapi.Empty{}, vm.RemoveDevice(a.Id)

@@ -9,9 +9,15 @@ import (
 
 // NewDevice returns the device that the arguments of device_add describe, with the -global
 // defaults that concern it.
-func (c *Config) NewDevice(args qapi.Value) (*qdev.Instance, error) {
-	var ps pairs
-	for k, m := range args.Members() {
+func (c *Config) NewDevice(args qapi.DeviceAddArgs) (*qdev.Instance, error) {
+	ps := pairs{{"driver", args.Driver}}
+	if args.Bus != nil {
+		ps = append(ps, pair{"bus", *args.Bus})
+	}
+	if args.Id != nil {
+		ps = append(ps, pair{"id", *args.Id})
+	}
+	for k, m := range args.Props.Members() {
 		flattenValue(string(k.Text()), m, &ps)
 	}
 	return c.newDevice(ps)

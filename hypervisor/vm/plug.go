@@ -35,7 +35,7 @@ type place struct {
 
 // PlugDevice makes the device that the arguments of device_add describe. Control
 // goroutine only.
-func (v *VM) PlugDevice(args qapi.Value) error {
+func (v *VM) PlugDevice(args qapi.DeviceAddArgs) error {
 	in, err := v.cfg.NewDevice(args)
 	if err != nil {
 		return err

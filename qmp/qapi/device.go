@@ -6,6 +6,14 @@ package qapi
 // is told; it has the device when its driver found it.
 var CmdDeviceAdd = Command[DeviceAddArgs, Empty]{Name: "device_add"}
 
+// DeviceAddArgs is the arguments of device_add.
+type DeviceAddArgs struct {
+	Driver string  `qapi:"driver"`
+	Bus    *string `qapi:"bus"` // ID of the bus; the machine chooses if it is absent
+	Id     *string `qapi:"id"`  // of the device
+	Props  Value   `qapi:",rest"`
+}
+
 // CmdDeviceDel asks the guest to let a device go. The device is there until DEVICE_DELETED
 // says otherwise.
 var CmdDeviceDel = Command[DeviceDelArgs, Empty]{Name: "device_del"}

@@ -3,6 +3,57 @@
 package qapi
 
 // DecodeQAPI implements Decodable.
+func (x *DeviceAddArgs) DecodeQAPI(v Value) error {
+	o, err := v.object()
+	if err != nil {
+		return err
+	}
+	if err := x.decodeMembers(&o); err != nil {
+		return err
+	}
+	x.Props = o.rest()
+	return nil
+}
+
+func (x *DeviceAddArgs) decodeMembers(o *object) error {
+	if m, ok := o.take("driver"); !ok {
+		return missing("driver")
+	} else if err := decodeString(m, &x.Driver); err != nil {
+		return within("driver", err)
+	}
+	if m, ok := o.take("bus"); ok {
+		x.Bus = new(string)
+		if err := decodeString(m, x.Bus); err != nil {
+			return within("bus", err)
+		}
+	}
+	if m, ok := o.take("id"); ok {
+		x.Id = new(string)
+		if err := decodeString(m, x.Id); err != nil {
+			return within("id", err)
+		}
+	}
+	return nil
+}
+
+// EncodeQAPI implements Encodable.
+func (x *DeviceAddArgs) EncodeQAPI(e *Encoder) {
+	e.BeginObject()
+	if x.Bus != nil {
+		e.Key("bus")
+		e.String(*x.Bus)
+	}
+	e.Key("driver")
+	e.String(x.Driver)
+	if x.Id != nil {
+		e.Key("id")
+		e.String(*x.Id)
+	}
+	e.members(x.Props)
+	e.EndObject()
+}
+
+// DecodeQAPI implements Decodable.
 func (x *DeviceDelArgs) DecodeQAPI(v Value) error {
 	o, err := v.object()
 	if err != nil {
