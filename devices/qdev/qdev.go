@@ -10,8 +10,7 @@
 // makes the device. Embedded structs contribute their fields. A Registry is
 // built once and read from then on; a Tree belongs to the control goroutine.
 //
-// It follows QEMU's qdev in names, formats and messages. It depends on
-// nothing of ours.
+// It follows QEMU's qdev in names, formats and messages. It depends on devices/qom.
 package qdev
 
 import (
@@ -66,6 +65,8 @@ type Instance struct {
 	// Parent is the device that has the bus on which this one sits; nil for those on
 	// the machine's own.
 	Parent *Instance
+	// Hotplugged says that it came to a machine that was complete.
+	Hotplugged bool
 	// Unplugging is until when the guest has to let the device go, once it was asked.
 	Unplugging time.Time
 

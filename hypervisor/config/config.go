@@ -86,7 +86,8 @@ type Memory struct {
 
 // Object is -object; exactly one pointer is set.
 type Object struct {
-	ID     string
+	ID, Type string
+
 	Memory *MemoryBackend
 	RNG    *RNG
 	Secret *Secret

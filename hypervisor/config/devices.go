@@ -48,6 +48,16 @@ func (p *parser) addDevice(driver string, props ...pair) error {
 
 var objectTypes = []string{"iothread", "memory-backend-file", "memory-backend-memfd", "memory-backend-ram", "rng-builtin", "rng-random", "secret"}
 
+// ObjectProps returns the struct that has the properties of objects of a type, at their
+// defaults; nil for what is no type of objects.
+func ObjectProps(t string) any {
+	o, err := newObject(t)
+	if err != nil {
+		return nil
+	}
+	return o.Props()
+}
+
 // ObjectTypes lists what -object accepts.
 func ObjectTypes() []string { return objectTypes }
 
@@ -72,20 +82,21 @@ func newObject(t string) (Object, error) {
 	kind, isMemory := strings.CutPrefix(t, "memory-backend-")
 	switch {
 	case isMemory && (kind == "ram" || kind == "memfd" || kind == "file"):
-		return Object{Memory: &MemoryBackend{Kind: kind}}, nil
+		return Object{Type: t, Memory: &MemoryBackend{Kind: kind}}, nil
 	case t == "rng-random":
-		return Object{RNG: &RNG{Filename: "/dev/urandom"}}, nil
+		return Object{Type: t, RNG: &RNG{Filename: "/dev/urandom"}}, nil
 	case t == "rng-builtin":
-		return Object{RNG: &RNG{}}, nil
+		return Object{Type: t, RNG: &RNG{}}, nil
 	case t == "secret":
-		return Object{Secret: &Secret{}}, nil
+		return Object{Type: t, Secret: &Secret{}}, nil
 	case t == "iothread":
-		return Object{Thread: &IOThread{}}, nil
+		return Object{Type: t, Thread: &IOThread{}}, nil
 	}
 	return Object{}, fmt.Errorf("invalid object type: %s%s", t, qdev.Near(t, objectTypes))
 }
 
-func (o *Object) props() any {
+// Props returns the struct that has the object's properties.
+func (o *Object) Props() any {
 	switch {
 	case o.Memory != nil:
 		return o.Memory
@@ -98,13 +109,8 @@ func (o *Object) props() any {
 }
 
 func (p *parser) buildObject(ps pairs) error {
-	t, _ := ps.take("qom-type")
-	o, err := newObject(t)
+	o, err := objectOf(ps)
 	if err != nil {
-		return err
-	}
-	o.ID, _ = ps.take("id")
-	if err := qdev.CheckID(o.ID); err != nil {
 		return err
 	}
 	for _, other := range p.cfg.Objects {
@@ -112,22 +118,36 @@ func (p *parser) buildObject(ps pairs) error {
 			return fmt.Errorf("attempt to add duplicate property '%s' to object (type 'container')", o.ID)
 		}
 	}
-	if t == "rng-builtin" && len(ps) > 0 {
-		return fmt.Errorf("Invalid parameter '%s'", ps[0].key)
+	p.cfg.Objects = append(p.cfg.Objects, o)
+	return nil
+}
+
+// objectOf returns the object that pairs describe.
+func objectOf(ps pairs) (Object, error) {
+	t, _ := ps.take("qom-type")
+	o, err := newObject(t)
+	if err != nil {
+		return o, err
 	}
-	if err := decode(ps, o.props()); err != nil {
-		return err
+	o.ID, _ = ps.take("id")
+	if err := qdev.CheckID(o.ID); err != nil {
+		return o, err
+	}
+	if t == "rng-builtin" && len(ps) > 0 {
+		return o, fmt.Errorf("Invalid parameter '%s'", ps[0].key)
+	}
+	if err := decode(ps, o.Props()); err != nil {
+		return o, err
 	}
 	if m := o.Memory; m != nil {
 		if err := m.check(); err != nil {
-			return err
+			return o, err
 		}
 	}
 	if s := o.Secret; s != nil && (s.Data == "") == (s.File == "") {
-		return errors.New("one of 'data' and 'file' is needed")
+		return o, errors.New("one of 'data' and 'file' is needed")
 	}
-	p.cfg.Objects = append(p.cfg.Objects, o)
-	return nil
+	return o, nil
 }
 
 func (m *MemoryBackend) check() error {
@@ -171,15 +191,8 @@ func (p *parser) netdev(arg string) error {
 func NetdevTypes() []string { return []string{"tap"} }
 
 func (p *parser) buildNetdev(ps pairs) error {
-	t, _ := ps.take("type")
-	if t != "tap" {
-		return fmt.Errorf("Invalid parameter '%s': there is only tap", t)
-	}
-	var n Netdev
-	if err := decode(ps, &n); err != nil {
-		return err
-	}
-	if err := n.check(); err != nil {
+	n, err := netdevOf(ps)
+	if err != nil {
 		return err
 	}
 	for _, other := range p.cfg.Netdevs {
@@ -191,17 +204,25 @@ func (p *parser) buildNetdev(ps pairs) error {
 	return nil
 }
 
-func (n *Netdev) check() error {
+// netdevOf returns the back end that pairs describe.
+func netdevOf(ps pairs) (Netdev, error) {
+	var n Netdev
+	if t, _ := ps.take("type"); t != "tap" {
+		return n, fmt.Errorf("Invalid parameter '%s': there is only tap", t)
+	}
+	if err := decode(ps, &n); err != nil {
+		return n, err
+	}
 	if err := qdev.CheckID(n.ID); err != nil {
-		return err
+		return n, err
 	}
-	if n.VHost {
-		return errors.New("vhost=on is not available")
+	switch {
+	case n.VHost:
+		return n, errors.New("vhost=on is not available")
+	case (n.FD != "" || n.FDs != "") && n.Ifname != "":
+		return n, errors.New("ifname= is invalid with fd= or fds=")
 	}
-	if (n.FD != "" || n.FDs != "") && n.Ifname != "" {
-		return errors.New("ifname= is invalid with fd= or fds=")
-	}
-	return nil
+	return n, nil
 }
 
 // nic is -nic: a back end and its device in one.

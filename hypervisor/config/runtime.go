@@ -79,28 +79,25 @@ func flattenValue(key string, v qapi.Value, out *pairs) {
 
 // NewNetdev returns the back end that the arguments of netdev_add describe.
 func NewNetdev(n *qapi.Netdev) (Netdev, error) {
-	var out Netdev
-	if err := qdev.SetDefaults(&out); err != nil {
-		return out, err
+	ps, err := pairsOf(n)
+	if err != nil {
+		return Netdev{}, err
 	}
-	out.ID = n.Id
-	t := n.Tap
-	set(&out.Ifname, t.Ifname)
-	set(&out.FD, t.Fd)
-	set(&out.FDs, t.Fds)
-	set(&out.Script, t.Script)
-	set(&out.DownScript, t.Downscript)
-	set(&out.VNetHdr, t.VnetHdr)
-	set(&out.VHost, t.Vhost)
-	set(&out.Queues, t.Queues)
-	if t.Sndbuf != nil {
-		out.Sndbuf = qdev.Size(*t.Sndbuf)
-	}
-	return out, out.check()
+	return netdevOf(ps)
 }
 
-func set[T any](to *T, from *T) {
-	if from != nil {
-		*to = *from
+// NewObject returns the object that the arguments of object-add describe.
+func NewObject(o *qapi.ObjectOptions) (Object, error) {
+	ps, err := pairsOf(o)
+	if err != nil {
+		return Object{}, err
 	}
+	return objectOf(ps)
+}
+
+// pairsOf returns the members of a wire type as an option's argument.
+func pairsOf(x qapi.Encodable) (pairs, error) {
+	e := qapi.NewEncoder(false)
+	x.EncodeQAPI(e)
+	return parseJSON(string(e.Bytes()))
 }

@@ -68,6 +68,9 @@ type Board struct {
 	panicPort uint16
 }
 
+// Type returns what the board is.
+func (b *Board) Type() *Type { return b.cfg.Type }
+
 // com is where serial ports are.
 var com = [4]struct {
 	port uint64

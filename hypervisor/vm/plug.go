@@ -48,6 +48,7 @@ func (v *VM) AddDevice(in *qdev.Instance) error {
 	if in.Driver.Bus == "ISA" {
 		return fmt.Errorf("Bus 'isa.0' does not support hotplugging")
 	}
+	in.Hotplugged = true
 	if err := v.addDevice(in); err != nil {
 		return err
 	}
@@ -115,7 +116,7 @@ func (v *VM) removeDevice(in *qdev.Instance) {
 	if running {
 		v.hw.Resume()
 	}
-	if strings.HasPrefix(in.Driver.Parent, "virtio-") && in.Driver.Bus == "PCI" {
+	if isVirtio(in.Driver) {
 		events.Emit(v.events, qapi.EventDeviceDeleted, qapi.DeviceDeletedEvent{Path: in.Path() + "/virtio-backend"})
 	}
 	deleted := qapi.DeviceDeletedEvent{Path: in.Path()}

@@ -193,6 +193,7 @@ func (v *VM) openMonitors(ctx context.Context) error {
 	table := dispatch.NewTable()
 	vmqmp.Register(table, v)
 	devqmp.RegisterPlug(table, v)
+	devqmp.RegisterQOM(table, v)
 	netqmp.Register(table, v)
 	v.server = server.New(server.Config{Table: table, Events: v.events, Exec: v.control, Version: v.opt.Version, Log: v.opt.Log})
 	monitors := v.cfg.Monitors

@@ -78,7 +78,7 @@ func (p *Pump) Watch(i int, events int16) {
 	}
 }
 
-// After has f called once, after d, in place of what was to be called before. Handlers
+// After has f called once, after d, in place of what was to be called before; nil is nothing. Handlers
 // only.
 func (p *Pump) After(d time.Duration, f func()) { p.alarm, p.deadline = f, time.Now().Add(d) }
 

@@ -2,8 +2,8 @@
 //
 // One worker serves all queues: pages that the guest gives up go back to the host
 // through a Discarder, and statistics are asked for at an interval. Implements virtio 1.2
-// §5.5, less free page hinting. It depends on devices/virtio, devices/virtio/queue and
-// devices/virtio/pump.
+// §5.5, less free page hinting. It depends on devices/virtio, devices/virtio/queue,
+// devices/virtio/pump and devices/qom.
 package virtioballoon
 
 import (
@@ -56,6 +56,7 @@ type Device struct {
 	onChange func(actual uint64)
 
 	numPages, actual atomic.Uint32
+	interval         atomic.Uint32 // of questions for statistics, in seconds
 
 	mu    sync.Mutex
 	stats Stats
@@ -75,7 +76,9 @@ type Device struct {
 // New returns a balloon in a guest with ram bytes. onChange is told how much the
 // guest has when that changes; it must not wait.
 func New(cfg Config, ram uint64, d Discarder, onChange func(actual uint64)) *Device {
-	return &Device{cfg: cfg, ram: ram, discard: d, onChange: onChange}
+	b := &Device{cfg: cfg, ram: ram, discard: d, onChange: onChange}
+	b.interval.Store(cfg.Interval)
+	return b
 }
 
 // Type returns the device type.
@@ -157,7 +160,7 @@ func (d *Device) Activate(r virtio.Resources) error {
 	return nil
 }
 
-// woken looks at everything once at the start.
+// woken looks at everything once, at the start and when the interval was set.
 func (d *Device) woken() {
 	d.schedule()
 	d.pages(queueInflate)

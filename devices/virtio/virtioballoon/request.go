@@ -123,7 +123,9 @@ func (d *Device) Stats() Stats {
 
 // schedule sets the time of the next question.
 func (d *Device) schedule() {
-	if d.cfg.Interval > 0 {
-		d.pump.After(time.Duration(d.cfg.Interval)*time.Second, d.askStats)
+	if n := d.interval.Load(); n > 0 {
+		d.pump.After(time.Duration(n)*time.Second, d.askStats)
+	} else {
+		d.pump.After(0, nil)
 	}
 }
