@@ -84,8 +84,11 @@ func (v *VM) RemoveDevice(id string) error {
 	if port == nil {
 		return fmt.Errorf("Bus '%s' does not support hotplugging", name)
 	}
+	if err := port.RequestUnplug(); err != nil {
+		return err
+	}
 	in.Unplugging = time.Now().Add(unplugTime)
-	return port.RequestUnplug()
+	return nil
 }
 
 // unplugged is told by a port, on a vCPU's thread, that the guest let functions go.
