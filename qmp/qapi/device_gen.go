@@ -135,7 +135,7 @@ var deviceSchema = []entity{
 		{name: "device", typ: "str", optional: true},
 		{name: "path", typ: "str"},
 	}},
-	{name: "device_add", meta: SchemaMetaTypeCommand, arg: "DeviceAddArgs", ret: "Empty"},
+	{name: "device_add", meta: SchemaMetaTypeCommand, arg: "DeviceAddArgs", ret: "Empty", features: []string{"json-cli", "json-cli-hotplug"}},
 	{name: "device_del", meta: SchemaMetaTypeCommand, arg: "DeviceDelArgs", ret: "Empty"},
 	{name: "DEVICE_DELETED", meta: SchemaMetaTypeEvent, arg: "DeviceDeletedEvent"},
 }
