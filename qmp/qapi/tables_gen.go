@@ -12,5 +12,6 @@ var schemaTables = [][]entity{
 	machineSchema,
 	miscSchema,
 	netSchema,
+	qomSchema,
 	runstateSchema,
 }
