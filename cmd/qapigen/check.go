@@ -99,3 +99,28 @@ func (g *gen) known(name string) error {
 	}
 	return fmt.Errorf("type %s is neither basic nor in a schema file", name)
 }
+
+// checkDescriptor finds a descriptor of types that there are not.
+func (g *gen) checkDescriptor(d *descriptor) error {
+	if err := g.known(d.arg); err != nil {
+		return err
+	}
+	if d.event {
+		return nil
+	}
+	return g.known(d.ret)
+}
+
+// checkNames finds names that several commands or events have.
+func checkNames(files []*file) error {
+	seen := map[string]string{}
+	for _, f := range files {
+		for _, d := range f.descriptors {
+			if other, twice := seen[d.name]; twice {
+				return fmt.Errorf("%s and %s are both %s", other, d.ident, d.name)
+			}
+			seen[d.name] = d.ident
+		}
+	}
+	return nil
+}

@@ -2,8 +2,10 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"go/format"
+	"slices"
 )
 
 // codec is the decoder and the encoder's method of a Go type that is no wire
@@ -48,9 +50,6 @@ func generate(dir string) (map[string][]byte, error) {
 	}
 	out := map[string][]byte{}
 	for _, f := range files {
-		if len(f.types) == 0 {
-			continue
-		}
 		g := &gen{types: types}
 		text, err := g.file(f)
 		if err != nil {
@@ -58,7 +57,9 @@ func generate(dir string) (map[string][]byte, error) {
 		}
 		out[f.output()] = text
 	}
-	return out, nil
+	files = slices.DeleteFunc(files, (*file).forTests)
+	out["tables_gen.go"], err = tables(files)
+	return out, errors.Join(err, checkNames(files))
 }
 
 func (g *gen) p(format string, args ...any) { fmt.Fprintf(g, format+"\n", args...) }
@@ -78,6 +79,14 @@ func (g *gen) file(f *file) ([]byte, error) {
 			g.object(t)
 		case alternate:
 			g.alternate(t)
+		}
+	}
+	if !f.forTests() {
+		g.introspection(f)
+	}
+	for _, d := range f.descriptors {
+		if err := g.checkDescriptor(d); err != nil {
+			return nil, fmt.Errorf("%s: %w", d.ident, err)
 		}
 	}
 	return format.Source(g.Bytes())

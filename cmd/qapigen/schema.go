@@ -18,15 +18,18 @@ const marker = "//qapi:schema\n"
 
 // file is a schema file.
 type file struct {
-	name  string // without ".go"
-	types []*typ
+	name        string // without ".go"
+	types       []*typ
+	descriptors []*descriptor
 }
 
-// output returns the name of the file that is generated; a schema that is there for
-// tests has one that is there for tests.
+// forTests tells whether the schema is there for tests alone.
+func (f *file) forTests() bool { return strings.HasSuffix(f.name, "_test") }
+
+// output returns the name of the file that is generated.
 func (f *file) output() string {
-	if name, ok := strings.CutSuffix(f.name, "_test"); ok {
-		return name + "_gen_test.go"
+	if f.forTests() {
+		return strings.TrimSuffix(f.name, "_test") + "_gen_test.go"
 	}
 	return f.name + "_gen.go"
 }
@@ -117,6 +120,14 @@ func parse(name string, text []byte) (*file, error) {
 			case *ast.ValueSpec:
 				if g.Tok == token.CONST {
 					addConst(consts, s)
+					continue
+				}
+				d, err := newDescriptor(g, s)
+				if err != nil {
+					return nil, fmt.Errorf("%s: %w", fset.Position(s.Pos()), err)
+				}
+				if d != nil {
+					f.descriptors = append(f.descriptors, d)
 				}
 			case *ast.TypeSpec:
 				t, err := newType(s)

@@ -37,3 +37,12 @@ func (x *VserportChangeEvent) EncodeQAPI(e *Encoder) {
 	e.String(x.Id)
 	e.EndObject()
 }
+
+// charSchema describes what the file declares.
+var charSchema = []entity{
+	{name: "VserportChangeEvent", meta: SchemaMetaTypeObject, members: []field{
+		{name: "id", typ: "str"},
+		{name: "open", typ: "bool"},
+	}},
+	{name: "VSERPORT_CHANGE", meta: SchemaMetaTypeEvent, arg: "VserportChangeEvent"},
+}

@@ -275,3 +275,38 @@ func (x *CommandInfoList) EncodeQAPI(e *Encoder) {
 	}
 	e.EndArray()
 }
+
+// controlSchema describes what the file declares.
+var controlSchema = []entity{
+	{name: "QmpCapabilitiesArgs", meta: SchemaMetaTypeObject, members: []field{
+		{name: "enable", typ: "QMPCapabilityList", optional: true},
+	}},
+	{name: "QMPCapability", meta: SchemaMetaTypeEnum, members: []field{
+		{name: "oob"},
+	}},
+	{name: "QMPCapabilityList", meta: SchemaMetaTypeArray, arg: "QMPCapability"},
+	{name: "VersionTriple", meta: SchemaMetaTypeObject, members: []field{
+		{name: "major", typ: "int"},
+		{name: "minor", typ: "int"},
+		{name: "micro", typ: "int"},
+	}},
+	{name: "VersionInfo", meta: SchemaMetaTypeObject, members: []field{
+		{name: "qemu", typ: "VersionTriple"},
+		{name: "package", typ: "str"},
+	}},
+	{name: "Greeting", meta: SchemaMetaTypeObject, members: []field{
+		{name: "QMP", typ: "GreetingInfo"},
+	}},
+	{name: "GreetingInfo", meta: SchemaMetaTypeObject, members: []field{
+		{name: "version", typ: "VersionInfo"},
+		{name: "capabilities", typ: "QMPCapabilityList"},
+	}},
+	{name: "CommandInfo", meta: SchemaMetaTypeObject, members: []field{
+		{name: "name", typ: "str"},
+	}},
+	{name: "CommandInfoList", meta: SchemaMetaTypeArray, arg: "CommandInfo"},
+	{name: "qmp_capabilities", meta: SchemaMetaTypeCommand, arg: "QmpCapabilitiesArgs", ret: "Empty"},
+	{name: "query-version", meta: SchemaMetaTypeCommand, arg: "Empty", ret: "VersionInfo"},
+	{name: "query-commands", meta: SchemaMetaTypeCommand, arg: "Empty", ret: "CommandInfoList"},
+	{name: "quit", meta: SchemaMetaTypeCommand, arg: "Empty", ret: "Empty"},
+}

@@ -4,6 +4,8 @@ package qapi
 
 // CmdDeviceAdd makes a device in the running machine. Where its bus wants that, the guest
 // is told; it has the device when its driver found it.
+//
+//qapi:features json-cli json-cli-hotplug
 var CmdDeviceAdd = Command[DeviceAddArgs, Empty]{Name: "device_add"}
 
 // DeviceAddArgs is the arguments of device_add.

@@ -120,3 +120,22 @@ func (x *DeviceDeletedEvent) EncodeQAPI(e *Encoder) {
 	e.String(x.Path)
 	e.EndObject()
 }
+
+// deviceSchema describes what the file declares.
+var deviceSchema = []entity{
+	{name: "DeviceAddArgs", meta: SchemaMetaTypeObject, members: []field{
+		{name: "driver", typ: "str"},
+		{name: "bus", typ: "str", optional: true},
+		{name: "id", typ: "str", optional: true},
+	}},
+	{name: "DeviceDelArgs", meta: SchemaMetaTypeObject, members: []field{
+		{name: "id", typ: "str"},
+	}},
+	{name: "DeviceDeletedEvent", meta: SchemaMetaTypeObject, members: []field{
+		{name: "device", typ: "str", optional: true},
+		{name: "path", typ: "str"},
+	}},
+	{name: "device_add", meta: SchemaMetaTypeCommand, arg: "DeviceAddArgs", ret: "Empty", features: []string{"json-cli", "json-cli-hotplug"}},
+	{name: "device_del", meta: SchemaMetaTypeCommand, arg: "DeviceDelArgs", ret: "Empty"},
+	{name: "DEVICE_DELETED", meta: SchemaMetaTypeEvent, arg: "DeviceDeletedEvent"},
+}

@@ -99,3 +99,22 @@ func (x *Timestamp) EncodeQAPI(e *Encoder) {
 	e.Int(x.Microseconds)
 	e.EndObject()
 }
+
+// errorSchema describes what the file declares.
+var errorSchema = []entity{
+	{name: "QapiErrorClass", meta: SchemaMetaTypeEnum, members: []field{
+		{name: "GenericError"},
+		{name: "CommandNotFound"},
+		{name: "DeviceNotActive"},
+		{name: "DeviceNotFound"},
+		{name: "KVMMissingCap"},
+	}},
+	{name: "ErrorInfo", meta: SchemaMetaTypeObject, members: []field{
+		{name: "class", typ: "QapiErrorClass"},
+		{name: "desc", typ: "str"},
+	}},
+	{name: "Timestamp", meta: SchemaMetaTypeObject, members: []field{
+		{name: "seconds", typ: "int"},
+		{name: "microseconds", typ: "int"},
+	}},
+}

@@ -69,3 +69,18 @@ func (x *RtcChangeEvent) EncodeQAPI(e *Encoder) {
 	e.String(x.QomPath)
 	e.EndObject()
 }
+
+// miscSchema describes what the file declares.
+var miscSchema = []entity{
+	{name: "NameInfo", meta: SchemaMetaTypeObject, members: []field{
+		{name: "name", typ: "str", optional: true},
+	}},
+	{name: "RtcChangeEvent", meta: SchemaMetaTypeObject, members: []field{
+		{name: "offset", typ: "int"},
+		{name: "qom-path", typ: "str"},
+	}},
+	{name: "query-name", meta: SchemaMetaTypeCommand, arg: "Empty", ret: "NameInfo"},
+	{name: "stop", meta: SchemaMetaTypeCommand, arg: "Empty", ret: "Empty"},
+	{name: "cont", meta: SchemaMetaTypeCommand, arg: "Empty", ret: "Empty"},
+	{name: "RTC_CHANGE", meta: SchemaMetaTypeEvent, arg: "RtcChangeEvent"},
+}

@@ -237,3 +237,32 @@ func (x *NetdevDelArgs) EncodeQAPI(e *Encoder) {
 	e.String(x.Id)
 	e.EndObject()
 }
+
+// netSchema describes what the file declares.
+var netSchema = []entity{
+	{name: "NetClientDriver", meta: SchemaMetaTypeEnum, members: []field{
+		{name: "tap"},
+	}},
+	{name: "Netdev", meta: SchemaMetaTypeObject, members: []field{
+		{name: "id", typ: "str"},
+		{name: "type", typ: "NetClientDriver"},
+	}, tag: "type", variants: []field{
+		{name: "tap", typ: "NetdevTapOptions"},
+	}},
+	{name: "NetdevTapOptions", meta: SchemaMetaTypeObject, members: []field{
+		{name: "ifname", typ: "str", optional: true},
+		{name: "fd", typ: "str", optional: true},
+		{name: "fds", typ: "str", optional: true},
+		{name: "script", typ: "str", optional: true},
+		{name: "downscript", typ: "str", optional: true},
+		{name: "sndbuf", typ: "int", optional: true},
+		{name: "vnet_hdr", typ: "bool", optional: true},
+		{name: "vhost", typ: "bool", optional: true},
+		{name: "queues", typ: "int", optional: true},
+	}},
+	{name: "NetdevDelArgs", meta: SchemaMetaTypeObject, members: []field{
+		{name: "id", typ: "str"},
+	}},
+	{name: "netdev_add", meta: SchemaMetaTypeCommand, arg: "Netdev", ret: "Empty"},
+	{name: "netdev_del", meta: SchemaMetaTypeCommand, arg: "NetdevDelArgs", ret: "Empty"},
+}

@@ -935,3 +935,116 @@ func (x *ObjectDelArgs) EncodeQAPI(e *Encoder) {
 	e.String(x.Id)
 	e.EndObject()
 }
+
+// qomSchema describes what the file declares.
+var qomSchema = []entity{
+	{name: "QomListArgs", meta: SchemaMetaTypeObject, members: []field{
+		{name: "path", typ: "str"},
+	}},
+	{name: "ObjectPropertyInfo", meta: SchemaMetaTypeObject, members: []field{
+		{name: "name", typ: "str"},
+		{name: "type", typ: "str"},
+		{name: "description", typ: "str", optional: true},
+		{name: "default-value", typ: "any", optional: true},
+	}},
+	{name: "ObjectPropertyInfoList", meta: SchemaMetaTypeArray, arg: "ObjectPropertyInfo"},
+	{name: "QomGetArgs", meta: SchemaMetaTypeObject, members: []field{
+		{name: "path", typ: "str"},
+		{name: "property", typ: "str"},
+	}},
+	{name: "QomSetArgs", meta: SchemaMetaTypeObject, members: []field{
+		{name: "path", typ: "str"},
+		{name: "property", typ: "str"},
+		{name: "value", typ: "any"},
+	}},
+	{name: "QomListTypesArgs", meta: SchemaMetaTypeObject, members: []field{
+		{name: "implements", typ: "str", optional: true},
+		{name: "abstract", typ: "bool", optional: true},
+	}},
+	{name: "ObjectTypeInfo", meta: SchemaMetaTypeObject, members: []field{
+		{name: "name", typ: "str"},
+		{name: "abstract", typ: "bool", optional: true},
+		{name: "parent", typ: "str", optional: true},
+	}},
+	{name: "ObjectTypeInfoList", meta: SchemaMetaTypeArray, arg: "ObjectTypeInfo"},
+	{name: "TypenameArgs", meta: SchemaMetaTypeObject, members: []field{
+		{name: "typename", typ: "str"},
+	}},
+	{name: "ObjectType", meta: SchemaMetaTypeEnum, members: []field{
+		{name: "iothread"},
+		{name: "memory-backend-file"},
+		{name: "memory-backend-memfd"},
+		{name: "memory-backend-ram"},
+		{name: "rng-builtin"},
+		{name: "rng-random"},
+		{name: "secret"},
+	}},
+	{name: "ObjectOptions", meta: SchemaMetaTypeObject, members: []field{
+		{name: "qom-type", typ: "ObjectType"},
+		{name: "id", typ: "str"},
+	}, tag: "qom-type", variants: []field{
+		{name: "iothread", typ: "IothreadProperties"},
+		{name: "memory-backend-file", typ: "MemoryBackendFileProperties"},
+		{name: "memory-backend-memfd", typ: "MemoryBackendMemfdProperties"},
+		{name: "memory-backend-ram", typ: "MemoryBackendProperties"},
+		{name: "rng-builtin", typ: "Empty"},
+		{name: "rng-random", typ: "RngRandomProperties"},
+		{name: "secret", typ: "SecretProperties"},
+	}},
+	{name: "IothreadProperties", meta: SchemaMetaTypeObject, members: []field{}},
+	{name: "MemoryBackendProperties", meta: SchemaMetaTypeObject, members: []field{
+		{name: "dump", typ: "bool", optional: true},
+		{name: "merge", typ: "bool", optional: true},
+		{name: "prealloc", typ: "bool", optional: true},
+		{name: "prealloc-threads", typ: "int", optional: true},
+		{name: "share", typ: "bool", optional: true},
+		{name: "reserve", typ: "bool", optional: true},
+		{name: "size", typ: "int"},
+	}},
+	{name: "MemoryBackendFileProperties", meta: SchemaMetaTypeObject, members: []field{
+		{name: "dump", typ: "bool", optional: true},
+		{name: "merge", typ: "bool", optional: true},
+		{name: "prealloc", typ: "bool", optional: true},
+		{name: "prealloc-threads", typ: "int", optional: true},
+		{name: "share", typ: "bool", optional: true},
+		{name: "reserve", typ: "bool", optional: true},
+		{name: "size", typ: "int"},
+		{name: "discard-data", typ: "bool", optional: true},
+		{name: "mem-path", typ: "str"},
+	}},
+	{name: "MemoryBackendMemfdProperties", meta: SchemaMetaTypeObject, members: []field{
+		{name: "dump", typ: "bool", optional: true},
+		{name: "merge", typ: "bool", optional: true},
+		{name: "prealloc", typ: "bool", optional: true},
+		{name: "prealloc-threads", typ: "int", optional: true},
+		{name: "share", typ: "bool", optional: true},
+		{name: "reserve", typ: "bool", optional: true},
+		{name: "size", typ: "int"},
+		{name: "hugetlb", typ: "bool", optional: true},
+		{name: "hugetlbsize", typ: "int", optional: true},
+		{name: "seal", typ: "bool", optional: true},
+	}},
+	{name: "RngRandomProperties", meta: SchemaMetaTypeObject, members: []field{
+		{name: "filename", typ: "str", optional: true},
+	}},
+	{name: "SecretProperties", meta: SchemaMetaTypeObject, members: []field{
+		{name: "data", typ: "str", optional: true},
+		{name: "file", typ: "str", optional: true},
+		{name: "format", typ: "QCryptoSecretFormat", optional: true},
+	}},
+	{name: "QCryptoSecretFormat", meta: SchemaMetaTypeEnum, members: []field{
+		{name: "raw"},
+		{name: "base64"},
+	}},
+	{name: "ObjectDelArgs", meta: SchemaMetaTypeObject, members: []field{
+		{name: "id", typ: "str"},
+	}},
+	{name: "qom-list", meta: SchemaMetaTypeCommand, arg: "QomListArgs", ret: "ObjectPropertyInfoList"},
+	{name: "qom-get", meta: SchemaMetaTypeCommand, arg: "QomGetArgs", ret: "any"},
+	{name: "qom-set", meta: SchemaMetaTypeCommand, arg: "QomSetArgs", ret: "Empty"},
+	{name: "qom-list-types", meta: SchemaMetaTypeCommand, arg: "QomListTypesArgs", ret: "ObjectTypeInfoList"},
+	{name: "qom-list-properties", meta: SchemaMetaTypeCommand, arg: "TypenameArgs", ret: "ObjectPropertyInfoList"},
+	{name: "device-list-properties", meta: SchemaMetaTypeCommand, arg: "TypenameArgs", ret: "ObjectPropertyInfoList"},
+	{name: "object-add", meta: SchemaMetaTypeCommand, arg: "ObjectOptions", ret: "Empty"},
+	{name: "object-del", meta: SchemaMetaTypeCommand, arg: "ObjectDelArgs", ret: "Empty"},
+}

@@ -684,3 +684,132 @@ func (x *GuestPanicInformationS390) EncodeQAPI(e *Encoder) {
 	e.Uint(x.PswMask)
 	e.EndObject()
 }
+
+// runstateSchema describes what the file declares.
+var runstateSchema = []entity{
+	{name: "RunState", meta: SchemaMetaTypeEnum, members: []field{
+		{name: "debug"},
+		{name: "inmigrate"},
+		{name: "internal-error"},
+		{name: "io-error"},
+		{name: "paused"},
+		{name: "postmigrate"},
+		{name: "prelaunch"},
+		{name: "finish-migrate"},
+		{name: "restore-vm"},
+		{name: "running"},
+		{name: "save-vm"},
+		{name: "shutdown"},
+		{name: "suspended"},
+		{name: "watchdog"},
+		{name: "guest-panicked"},
+		{name: "colo"},
+	}},
+	{name: "ShutdownCause", meta: SchemaMetaTypeEnum, members: []field{
+		{name: "none"},
+		{name: "host-error"},
+		{name: "host-qmp-quit"},
+		{name: "host-qmp-system-reset"},
+		{name: "host-signal"},
+		{name: "host-ui"},
+		{name: "guest-shutdown"},
+		{name: "guest-reset"},
+		{name: "guest-panic"},
+		{name: "subsystem-reset"},
+		{name: "snapshot-load"},
+	}},
+	{name: "StatusInfo", meta: SchemaMetaTypeObject, members: []field{
+		{name: "running", typ: "bool"},
+		{name: "singlestep", typ: "bool"},
+		{name: "status", typ: "RunState"},
+	}},
+	{name: "ShutdownEvent", meta: SchemaMetaTypeObject, members: []field{
+		{name: "guest", typ: "bool"},
+		{name: "reason", typ: "ShutdownCause"},
+	}},
+	{name: "ResetEvent", meta: SchemaMetaTypeObject, members: []field{
+		{name: "guest", typ: "bool"},
+		{name: "reason", typ: "ShutdownCause"},
+	}},
+	{name: "WatchdogAction", meta: SchemaMetaTypeEnum, members: []field{
+		{name: "reset"},
+		{name: "shutdown"},
+		{name: "poweroff"},
+		{name: "pause"},
+		{name: "debug"},
+		{name: "none"},
+		{name: "inject-nmi"},
+	}},
+	{name: "RebootAction", meta: SchemaMetaTypeEnum, members: []field{
+		{name: "reset"},
+		{name: "shutdown"},
+	}},
+	{name: "ShutdownAction", meta: SchemaMetaTypeEnum, members: []field{
+		{name: "poweroff"},
+		{name: "pause"},
+	}},
+	{name: "PanicAction", meta: SchemaMetaTypeEnum, members: []field{
+		{name: "pause"},
+		{name: "shutdown"},
+		{name: "exit-failure"},
+		{name: "none"},
+	}},
+	{name: "SetActionArgs", meta: SchemaMetaTypeObject, members: []field{
+		{name: "reboot", typ: "RebootAction", optional: true},
+		{name: "shutdown", typ: "ShutdownAction", optional: true},
+		{name: "panic", typ: "PanicAction", optional: true},
+		{name: "watchdog", typ: "WatchdogAction", optional: true},
+	}},
+	{name: "GuestPanicAction", meta: SchemaMetaTypeEnum, members: []field{
+		{name: "pause"},
+		{name: "poweroff"},
+		{name: "run"},
+	}},
+	{name: "GuestPanickedEvent", meta: SchemaMetaTypeObject, members: []field{
+		{name: "action", typ: "GuestPanicAction"},
+		{name: "info", typ: "GuestPanicInformation", optional: true},
+	}},
+	{name: "GuestCrashloadedEvent", meta: SchemaMetaTypeObject, members: []field{
+		{name: "action", typ: "GuestPanicAction"},
+		{name: "info", typ: "GuestPanicInformation", optional: true},
+	}},
+	{name: "GuestPanicInformationType", meta: SchemaMetaTypeEnum, members: []field{
+		{name: "hyper-v"},
+		{name: "s390"},
+	}},
+	{name: "GuestPanicInformation", meta: SchemaMetaTypeObject, members: []field{
+		{name: "type", typ: "GuestPanicInformationType"},
+	}, tag: "type", variants: []field{
+		{name: "hyper-v", typ: "GuestPanicInformationHyperV"},
+		{name: "s390", typ: "GuestPanicInformationS390"},
+	}},
+	{name: "GuestPanicInformationHyperV", meta: SchemaMetaTypeObject, members: []field{
+		{name: "arg1", typ: "int"},
+		{name: "arg2", typ: "int"},
+		{name: "arg3", typ: "int"},
+		{name: "arg4", typ: "int"},
+		{name: "arg5", typ: "int"},
+	}},
+	{name: "S390CrashReason", meta: SchemaMetaTypeEnum, members: []field{
+		{name: "unknown"},
+		{name: "disabled-wait"},
+		{name: "extint-loop"},
+		{name: "pgmint-loop"},
+		{name: "opint-loop"},
+	}},
+	{name: "GuestPanicInformationS390", meta: SchemaMetaTypeObject, members: []field{
+		{name: "core", typ: "int"},
+		{name: "psw-mask", typ: "int"},
+		{name: "psw-addr", typ: "int"},
+		{name: "reason", typ: "S390CrashReason"},
+	}},
+	{name: "query-status", meta: SchemaMetaTypeCommand, arg: "Empty", ret: "StatusInfo"},
+	{name: "SHUTDOWN", meta: SchemaMetaTypeEvent, arg: "ShutdownEvent"},
+	{name: "POWERDOWN", meta: SchemaMetaTypeEvent, arg: "Empty"},
+	{name: "RESET", meta: SchemaMetaTypeEvent, arg: "ResetEvent"},
+	{name: "STOP", meta: SchemaMetaTypeEvent, arg: "Empty"},
+	{name: "RESUME", meta: SchemaMetaTypeEvent, arg: "Empty"},
+	{name: "set-action", meta: SchemaMetaTypeCommand, arg: "SetActionArgs", ret: "Empty"},
+	{name: "GUEST_PANICKED", meta: SchemaMetaTypeEvent, arg: "GuestPanickedEvent"},
+	{name: "GUEST_CRASHLOADED", meta: SchemaMetaTypeEvent, arg: "GuestCrashloadedEvent"},
+}

@@ -84,8 +84,8 @@ type Server struct {
 // ErrClosed is returned for connections to a server that was closed.
 var ErrClosed = errors.New("QMP server closed")
 
-// New returns a server, and registers qmp_capabilities, query-version and
-// query-commands in its table. A table has one server.
+// New returns a server, and registers qmp_capabilities, query-version,
+// query-commands and query-qmp-schema in its table. A table has one server.
 func New(cfg Config) *Server {
 	if cfg.Backlog == 0 {
 		cfg.Backlog = DefaultBacklog
@@ -117,6 +117,9 @@ func (s *Server) register() {
 			list = append(list, qapi.CommandInfo{Name: name})
 		}
 		return list, nil
+	})
+	dispatch.Register(s.cfg.Table, qapi.CmdQueryQmpSchema, func(context.Context, qapi.Empty) (qapi.SchemaInfoList, error) {
+		return qapi.Schema(s.cfg.Table.Names()), nil
 	})
 }
 

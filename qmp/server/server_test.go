@@ -37,7 +37,7 @@ func TestNegotiation(t *testing.T) {
 	p.send(`{"execute": "query-version"}`)
 	p.expect(`{"return": {"qemu": {"micro": 0, "minor": 2, "major": 7}, "package": "hv test"}}`)
 	p.send(`{"execute": "query-commands"}`)
-	p.expect(`{"return": [{"name": "qmp_capabilities"}, {"name": "query-commands"}, {"name": "query-status"}, {"name": "query-version"}, ` +
+	p.expect(`{"return": [{"name": "qmp_capabilities"}, {"name": "query-commands"}, {"name": "query-qmp-schema"}, {"name": "query-status"}, {"name": "query-version"}, ` +
 		`{"name": "quit"}, {"name": "stop"}, {"name": "x-block"}, {"name": "x-oob"}, {"name": "x-wait"}]}`)
 }
 
