@@ -105,9 +105,17 @@ type segment struct {
 }
 
 func newSegment(s kvm.Segment) segment {
-	flags := uint32(s.Typ)<<8 | uint32(s.S)<<12 | uint32(s.DPL)<<13 | uint32(s.Present)<<15 |
+	flags := uint32(s.Typ)<<8 | uint32(s.S)<<12 | uint32(s.DPL)<<13 | usable(s)<<15 |
 		uint32(s.AVL)<<20 | uint32(s.L)<<21 | uint32(s.DB)<<22 | uint32(s.G)<<23
 	return segment{Selector: uint32(s.Selector), Limit: s.Limit, Flags: flags, Base: s.Base}
+}
+
+// usable is a segment's present bit, 0 for one that KVM says is not to be used.
+func usable(s kvm.Segment) uint32 {
+	if s.Unusable != 0 {
+		return 0
+	}
+	return uint32(s.Present)
 }
 
 func newTable(t kvm.DTable) segment { return segment{Limit: uint32(t.Limit), Base: t.Base} }

@@ -28,11 +28,6 @@ var CmdXQueryNuma = Command[Empty, HumanReadableText]{Name: "x-query-numa"}
 //qapi:features unstable
 var CmdXQueryRamblock = Command[Empty, HumanReadableText]{Name: "x-query-ramblock"}
 
-// CmdXQueryRoms returns what is loaded into the guest before it starts.
-//
-//qapi:features unstable
-var CmdXQueryRoms = Command[Empty, HumanReadableText]{Name: "x-query-roms"}
-
 // SetLinkArgs is the arguments of set_link.
 type SetLinkArgs struct {
 	Name string `qapi:"name"` // id of a network device or of its netdev
