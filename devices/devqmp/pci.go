@@ -85,7 +85,9 @@ func pciDevice(b *pci.Bus, s pci.Slot) qapi.PciDeviceInfo {
 
 func pciBridge(c config, behind *pci.Bus) *qapi.PciBridgeInfo {
 	r := behind.Ranges()
-	window := func(w [2]uint64) qapi.PciMemoryRange { return qapi.PciMemoryRange{Base: int64(w[0]), Limit: int64(w[1])} }
+	window := func(w [2]uint64) qapi.PciMemoryRange {
+		return qapi.PciMemoryRange{Base: int64(w[0]), Limit: int64(w[1])}
+	}
 	info := &qapi.PciBridgeInfo{Bus: qapi.PciBusInfo{
 		Number: c.byte(regPrimary), Secondary: c.byte(regSecondary), Subordinate: c.byte(regSubord),
 		IoRange: window(r.IO), MemoryRange: window(r.Memory), PrefetchableRange: window(r.Prefetch),
