@@ -47,9 +47,10 @@ const (
 	Network
 	Input
 	Misc
+	Watchdog
 )
 
-var categoryNames = [...]string{"Controller/Bridge/Hub", "Storage", "Network", "Input", "Misc"}
+var categoryNames = [...]string{"Controller/Bridge/Hub", "Storage", "Network", "Input", "Misc", "Watchdog"}
 
 // Instance is a device that was asked for, before and after it is made.
 type Instance struct {

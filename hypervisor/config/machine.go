@@ -341,8 +341,7 @@ func (p *parser) action(arg string) error {
 		case "panic":
 			p.cfg.Panic, err = choose(kv, qapi.PanicActionPause, qapi.PanicActionShutdown, qapi.PanicActionExitFailure, qapi.PanicActionNone)
 		case "watchdog":
-			p.cfg.Watchdog, err = choose(kv, qapi.WatchdogActionReset, qapi.WatchdogActionShutdown, qapi.WatchdogActionPoweroff,
-				qapi.WatchdogActionPause, qapi.WatchdogActionDebug, qapi.WatchdogActionNone, qapi.WatchdogActionInjectNmi)
+			err = p.watchdogAction(kv)
 		default:
 			err = fmt.Errorf("Invalid parameter '%s'%s", kv.key, qdev.Near(kv.key, []string{"reboot", "shutdown", "panic", "watchdog"}))
 		}
@@ -351,6 +350,12 @@ func (p *parser) action(arg string) error {
 		}
 	}
 	return nil
+}
+
+func (p *parser) watchdogAction(kv pair) (err error) {
+	p.cfg.Watchdog, err = choose(kv, qapi.WatchdogActionReset, qapi.WatchdogActionShutdown, qapi.WatchdogActionPoweroff,
+		qapi.WatchdogActionPause, qapi.WatchdogActionDebug, qapi.WatchdogActionNone, qapi.WatchdogActionInjectNmi)
+	return err
 }
 
 // choose returns the one of the allowed words that a pair has as its value.

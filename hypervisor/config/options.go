@@ -66,6 +66,8 @@ func options() []option {
 		{"no-reboot", nil, "", "end instead of resetting", func(p *parser, _ string) error { return p.action("reboot=shutdown") }},
 		{"no-shutdown", nil, "", "stop instead of ending", func(p *parser, _ string) error { return p.action("shutdown=pause") }},
 		{"action", nil, "reboot=reset|shutdown,shutdown=poweroff|pause,panic=pause|shutdown|exit-failure|none,watchdog=...", "what guest events do", (*parser).action},
+		{"watchdog-action", nil, "reset|shutdown|poweroff|inject-nmi|pause|debug|none", "what a watchdog does when its time is over",
+			func(p *parser, arg string) error { return p.watchdogAction(pair{"watchdog-action", arg}) }},
 		// Process.
 		{"pidfile", nil, "FILE", "write the process id to FILE", setText(func(c *Config) *string { return &c.PIDFile })},
 		{"daemonize", nil, "", "go to the background once the VM is set up", func(p *parser, _ string) error { p.cfg.Daemonize = true; return nil }},

@@ -216,6 +216,7 @@ const (
 	nrClearDirtyLog       = 0xc0
 	nrGetSregs2           = 0xcc
 	nrSetSregs2           = 0xcd
+	nrGetStatsFD          = 0xce
 	nrGetXSave2           = 0xcf
 )
 

@@ -27,6 +27,7 @@ func abi() map[string]uintptr {
 		"KVM_SET_TSC_KHZ":    gokvm.IIO(nrSetTSCKHz),
 		"KVM_GET_TSC_KHZ":    gokvm.IIO(nrGetTSCKHz),
 		"KVM_KVMCLOCK_CTRL":  gokvm.IIO(nrKVMClockCtrl),
+		"KVM_GET_STATS_FD":   gokvm.IIO(nrGetStatsFD),
 		"KVM_CREATE_VCPU":    gokvm.IIO(0x41), // made by gokvm
 		"KVM_CREATE_IRQCHIP": gokvm.IIO(0x60),
 

@@ -10,7 +10,10 @@ import (
 )
 
 // What vmqmp needs. All run on the control goroutine.
-var _ vmqmp.VM = (*VM)(nil)
+var (
+	_ vmqmp.VM     = (*VM)(nil)
+	_ vmqmp.System = (*VM)(nil)
+)
 
 // Status returns the run state.
 func (v *VM) Status() qapi.StatusInfo {
@@ -19,10 +22,21 @@ func (v *VM) Status() qapi.StatusInfo {
 }
 
 // Stop stops the VM.
-func (v *VM) Stop() { v.control.StopIn(qapi.RunStatePaused) }
+func (v *VM) Stop() error {
+	if err := v.dumping.busy(); err != nil {
+		return err
+	}
+	v.control.StopIn(qapi.RunStatePaused)
+	return nil
+}
 
 // Continue lets the VM run.
-func (v *VM) Continue() error { return v.control.Continue() }
+func (v *VM) Continue() error {
+	if err := v.dumping.busy(); err != nil {
+		return err
+	}
+	return v.control.Continue()
+}
 
 // Ask notes a request, which is carried out when the command has been answered.
 func (v *VM) Ask(r vmqmp.Request) {

@@ -21,6 +21,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"hv/devices/devqmp"
+	"hv/devices/pci"
 	"hv/devices/qdev"
 	"hv/devices/virtio/virtioballoon"
 	"hv/hypervisor/config"
@@ -54,19 +55,21 @@ type VM struct {
 	// balloon is the balloon device, nil when there is none.
 	balloon *virtioballoon.Device
 
-	control  *lifecycle.Control
-	chardevs chardev.Registry
-	drives   map[string]string // who uses a drive, by its id
-	nets     netdevs
-	objects  objects
-	macs     macs
-	places   map[*qdev.Instance]*place
-	built    bool // the machine is complete: devices that come now are hot-plugged
-	events   *events.Broker
-	server   *server.Server
-	serving  sync.WaitGroup
-	asking   sync.WaitGroup // those that wait for the control goroutine, which answers until it ends
-	undo     undo
+	control    *lifecycle.Control
+	chardevs   chardev.Registry
+	drives     map[string]string // who uses a drive, by its id
+	nets       netdevs
+	objects    objects
+	macs       macs
+	places     map[*qdev.Instance]*place
+	built      bool // the machine is complete: devices that come now are hot-plugged
+	dumping    dumping
+	statistics statistics
+	events     *events.Broker
+	server     *server.Server
+	serving    sync.WaitGroup
+	asking     sync.WaitGroup // those that wait for the control goroutine, which answers until it ends
+	undo       undo
 }
 
 // New builds the VM that cfg describes. On an error nothing is left behind.
@@ -195,6 +198,8 @@ func (v *VM) openMonitors(ctx context.Context) error {
 	devqmp.RegisterPlug(table, v)
 	devqmp.RegisterQOM(table, v)
 	netqmp.Register(table, v)
+	vmqmp.RegisterSystem(table, v)
+	devqmp.RegisterPCI(table, func() *pci.Host { return v.hw.board.PCI })
 	v.server = server.New(server.Config{Table: table, Events: v.events, Exec: v.control, Version: v.opt.Version, Log: v.opt.Log})
 	monitors := v.cfg.Monitors
 	if v.cfg.Name != "" && !v.cfg.NoDefault {

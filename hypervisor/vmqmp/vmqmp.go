@@ -15,7 +15,7 @@ import (
 // Runner starts, stops and ends the VM.
 type Runner interface {
 	Status() qapi.StatusInfo
-	Stop()
+	Stop() error
 	Continue() error
 	Ask(r Request)
 }
@@ -79,8 +79,7 @@ func registerRun(t *dispatch.Table, vm Runner) {
 		return vm.Status(), nil
 	})
 	dispatch.Register(t, qapi.CmdStop, func(context.Context, qapi.Empty) (qapi.Empty, error) {
-		vm.Stop()
-		return qapi.Empty{}, nil
+		return qapi.Empty{}, vm.Stop()
 	})
 	dispatch.Register(t, qapi.CmdCont, func(context.Context, qapi.Empty) (qapi.Empty, error) {
 		return qapi.Empty{}, vm.Continue()

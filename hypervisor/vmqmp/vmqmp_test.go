@@ -35,7 +35,7 @@ func (f *fake) Status() qapi.StatusInfo {
 	}
 	return qapi.StatusInfo{Status: s, Running: f.running}
 }
-func (f *fake) Stop() { f.running = false }
+func (f *fake) Stop() error { f.running = false; return nil }
 func (f *fake) Continue() error {
 	if f.name == "stuck" {
 		return errStuck

@@ -266,6 +266,7 @@ int cmd_net_ctrl(struct args *);
 int cmd_rng(struct args *);
 int cmd_mem_map(struct args *), cmd_mem_pattern(struct args *), cmd_mem_module(struct args *);
 int cmd_ioexit(struct args *), cmd_mmioexit(struct args *), cmd_cpuid(struct args *), cmd_spin(struct args *);
+int cmd_watchdog(struct args *);
 int cmd_badring(struct args *), cmd_wildregs(struct args *);
 
 /* A misbehaviour: f does it to a live block device; use is 1 when a request

@@ -1,0 +1,229 @@
+package vm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"hv/hypervisor/coredump"
+	"hv/hypervisor/kvm"
+	"hv/hypervisor/paging"
+	"hv/qmp/events"
+	"hv/qmp/qapi"
+)
+
+// dumping is the last dump of the guest's memory. What is not atomic belongs to the control
+// goroutine.
+type dumping struct {
+	status  qapi.DumpStatus // "" for none
+	total   uint64
+	done    atomic.Int64
+	resume  bool // the VM ran before it
+	cancel  context.CancelFunc
+	writing sync.WaitGroup
+}
+
+var errDumping = errors.New("There is a dump in process, please wait.")
+
+// busy returns an error while a dump is being written.
+func (d *dumping) busy() error {
+	if d.status == qapi.DumpStatusActive {
+		return errDumping
+	}
+	return nil
+}
+
+// close ends a dump that is being written.
+func (d *dumping) close() error {
+	if d.cancel != nil {
+		d.cancel()
+	}
+	d.writing.Wait()
+	return nil
+}
+
+// DumpStatus tells how far the last dump is.
+func (v *VM) DumpStatus() qapi.DumpQueryResult {
+	d := &v.dumping
+	if d.status == "" {
+		return qapi.DumpQueryResult{Status: qapi.DumpStatusNone}
+	}
+	return qapi.DumpQueryResult{Status: d.status, Completed: d.done.Load(), Total: int64(d.total)}
+}
+
+// Dump writes the guest's memory and registers to a file. The VM stands still meanwhile.
+// Control goroutine only.
+func (v *VM) Dump(a qapi.DumpGuestMemoryArgs) error {
+	d := &v.dumping
+	if err := errors.Join(d.busy(), checkDump(&a)); err != nil {
+		return err
+	}
+	f, err := v.dumpFile(a.Protocol)
+	if err != nil {
+		return err
+	}
+	d.status, d.total, d.resume = qapi.DumpStatusActive, 0, v.control.State() == qapi.RunStateRunning
+	d.done.Store(0)
+	if d.resume {
+		v.control.StopIn(qapi.RunStateSaveVm)
+	}
+	core, err := v.core(&a)
+	if err != nil {
+		f.Close()
+		d.status = qapi.DumpStatusFailed
+		v.afterDump()
+		return err
+	}
+	d.total = coredump.Size(core.Blocks)
+	if a.Detach == nil || !*a.Detach {
+		err := d.write(context.Background(), f, core)
+		v.dumped(err)
+		return err
+	}
+	if d.cancel == nil {
+		v.undo.later(d.close)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	d.cancel = cancel
+	d.writing.Go(func() {
+		defer cancel()
+		err := d.write(ctx, f, core)
+		v.control.Post(func() { v.dumped(err) })
+	})
+	return nil
+}
+
+// checkDump finds arguments that do not go together.
+func checkDump(a *qapi.DumpGuestMemoryArgs) error {
+	switch {
+	case a.Format != nil && *a.Format != qapi.DumpGuestMemoryFormatElf:
+		return fmt.Errorf("%s is not available now", *a.Format)
+	case a.Begin != nil && a.Length == nil:
+		return errors.New("Parameter 'length' is missing")
+	case a.Begin == nil && a.Length != nil:
+		return errors.New("Parameter 'begin' is missing")
+	case a.Begin != nil && *a.Begin < 0:
+		return errors.New("Invalid parameter 'begin'")
+	case a.Length != nil && *a.Length <= 0:
+		return errors.New("Invalid parameter 'length'")
+	}
+	return nil
+}
+
+// dumpFile opens what a protocol names.
+func (v *VM) dumpFile(protocol string) (*os.File, error) {
+	if path, ok := strings.CutPrefix(protocol, "file:"); ok {
+		return create(path, 0o400)
+	}
+	return nil, errors.New("Invalid parameter 'protocol'")
+}
+
+// write writes the dump and closes its file.
+func (d *dumping) write(ctx context.Context, f *os.File, core *coredump.Dump) error {
+	err := coredump.Write(ctx, f, core, &d.done)
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	if err != nil {
+		return fmt.Errorf("dump: failed to save memory: %w", err)
+	}
+	return nil
+}
+
+// dumped tells of the end of a dump and lets the VM go on.
+func (v *VM) dumped(err error) {
+	d := &v.dumping
+	e := qapi.DumpCompletedEvent{}
+	d.status = qapi.DumpStatusCompleted
+	if err != nil {
+		text := err.Error()
+		d.status, e.Error = qapi.DumpStatusFailed, &text
+	}
+	e.Result = v.DumpStatus()
+	events.Emit(v.events, qapi.EventDumpCompleted, e)
+	v.afterDump()
+}
+
+// afterDump lets a VM go on that a dump stopped, unless something else stopped it meanwhile.
+func (v *VM) afterDump() {
+	if !v.dumping.resume || v.control.State() != qapi.RunStateSaveVm {
+		return
+	}
+	if err := v.control.Continue(); err != nil {
+		v.failed("go on after a dump", err)
+	}
+}
+
+// core gathers what is to be dumped. The VM is paused.
+func (v *VM) core(a *qapi.DumpGuestMemoryArgs) (*coredump.Dump, error) {
+	d := &coredump.Dump{}
+	for _, r := range v.ram().Regions() {
+		d.Blocks = append(d.Blocks, coredump.Block{Base: r.Base, Data: r.Data})
+	}
+	if a.Begin != nil {
+		d.Blocks = coredump.Clip(d.Blocks, uint64(*a.Begin), uint64(*a.Length))
+	}
+	if len(d.Blocks) == 0 {
+		return nil, errors.New("dump: no guest memory to dump")
+	}
+	if v.hw.cpus == nil {
+		return d, nil
+	}
+	for _, c := range v.hw.cpus.VCPUs() {
+		var cpu coredump.CPU
+		if err := onCPU(c, func(kv *kvm.VCPU) error { return registers(kv, &cpu) }); err != nil {
+			return nil, fmt.Errorf("dump: %w", err)
+		}
+		d.CPUs = append(d.CPUs, cpu)
+	}
+	if !a.Paging {
+		return d, nil
+	}
+	return d, v.segments(d)
+}
+
+// registers reads what a dump has of a vCPU.
+func registers(kv *kvm.VCPU, c *coredump.CPU) error {
+	const kernelGSBase = 0xc0000102
+	regs, err := kv.Regs()
+	if err != nil {
+		return err
+	}
+	sregs, err := kv.Sregs()
+	if err != nil {
+		return err
+	}
+	msr := []kvm.MSREntry{{Index: kernelGSBase}}
+	if _, err := kv.MSRs(msr); err != nil {
+		return err
+	}
+	*c = coredump.CPU{Regs: *regs, Sregs: *sregs, KernelGSBase: msr[0].Data}
+	return nil
+}
+
+// segments makes a dump's segments of what the page tables of all vCPUs map; without any
+// that pages they stay the blocks of memory.
+func (v *VM) segments(d *coredump.Dump) error {
+	seen := map[coredump.Segment]bool{}
+	for _, c := range d.CPUs {
+		s := paging.State{CR0: c.Sregs.CR0, CR3: c.Sregs.CR3, CR4: c.Sregs.CR4, EFER: c.Sregs.EFER}
+		found, err := paging.Mappings(v.ram(), s)
+		if err != nil {
+			return fmt.Errorf("dump: %w", err)
+		}
+		if s.Enabled() && d.Segments == nil {
+			d.Segments = []coredump.Segment{}
+		}
+		for _, m := range found {
+			if seg := (coredump.Segment{Linear: m.Linear, Phys: m.Phys, Size: m.Size}); !seen[seg] {
+				seen[seg] = true
+				d.Segments = append(d.Segments, seg)
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,39 @@
+//qapi:schema
+
+package qapi
+
+// CmdInjectNmi sends a non-maskable interrupt to all vCPUs that take one.
+var CmdInjectNmi = Command[Empty, Empty]{Name: "inject-nmi"}
+
+// CmdRtcResetReinjection forgets the clock interrupts that a guest missed.
+var CmdRtcResetReinjection = Command[Empty, Empty]{Name: "rtc-reset-reinjection"}
+
+// HumanReadableText is an answer for people, not for programs.
+type HumanReadableText struct {
+	HumanReadableText string `qapi:"human-readable-text"`
+}
+
+// CmdXQueryIrq returns counts of interrupts.
+//
+//qapi:features unstable
+var CmdXQueryIrq = Command[Empty, HumanReadableText]{Name: "x-query-irq"}
+
+// CmdXQueryNuma returns the NUMA nodes.
+//
+//qapi:features unstable
+var CmdXQueryNuma = Command[Empty, HumanReadableText]{Name: "x-query-numa"}
+
+// CmdXQueryRamblock returns the blocks of RAM.
+//
+//qapi:features unstable
+var CmdXQueryRamblock = Command[Empty, HumanReadableText]{Name: "x-query-ramblock"}
+
+// SetLinkArgs is the arguments of set_link.
+type SetLinkArgs struct {
+	Name string `qapi:"name"` // id of a network device or of its netdev
+	Up   bool   `qapi:"up"`
+}
+
+// CmdSetLink connects or disconnects a network device's cable. If there is no such device
+// it fails with DeviceNotFound.
+var CmdSetLink = Command[SetLinkArgs, Empty]{Name: "set_link"}
