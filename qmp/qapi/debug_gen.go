@@ -66,3 +66,20 @@ func (x *SetLinkArgs) EncodeQAPI(e *Encoder) {
 	e.Bool(x.Up)
 	e.EndObject()
 }
+
+// debugSchema describes what the file declares.
+var debugSchema = []entity{
+	{name: "HumanReadableText", meta: SchemaMetaTypeObject, members: []field{
+		{name: "human-readable-text", typ: "str"},
+	}},
+	{name: "SetLinkArgs", meta: SchemaMetaTypeObject, members: []field{
+		{name: "name", typ: "str"},
+		{name: "up", typ: "bool"},
+	}},
+	{name: "inject-nmi", meta: SchemaMetaTypeCommand, arg: "Empty", ret: "Empty"},
+	{name: "rtc-reset-reinjection", meta: SchemaMetaTypeCommand, arg: "Empty", ret: "Empty"},
+	{name: "x-query-irq", meta: SchemaMetaTypeCommand, arg: "Empty", ret: "HumanReadableText", features: []string{"unstable"}},
+	{name: "x-query-numa", meta: SchemaMetaTypeCommand, arg: "Empty", ret: "HumanReadableText", features: []string{"unstable"}},
+	{name: "x-query-ramblock", meta: SchemaMetaTypeCommand, arg: "Empty", ret: "HumanReadableText", features: []string{"unstable"}},
+	{name: "set_link", meta: SchemaMetaTypeCommand, arg: "SetLinkArgs", ret: "Empty"},
+}

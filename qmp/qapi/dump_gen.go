@@ -360,3 +360,58 @@ func (x *DumpGuestMemoryCapability) EncodeQAPI(e *Encoder) {
 	x.Formats.EncodeQAPI(e)
 	e.EndObject()
 }
+
+// dumpSchema describes what the file declares.
+var dumpSchema = []entity{
+	{name: "MemsaveArgs", meta: SchemaMetaTypeObject, members: []field{
+		{name: "val", typ: "int"},
+		{name: "size", typ: "int"},
+		{name: "filename", typ: "str"},
+		{name: "cpu-index", typ: "int", optional: true},
+	}},
+	{name: "PmemsaveArgs", meta: SchemaMetaTypeObject, members: []field{
+		{name: "val", typ: "int"},
+		{name: "size", typ: "int"},
+		{name: "filename", typ: "str"},
+	}},
+	{name: "DumpGuestMemoryFormat", meta: SchemaMetaTypeEnum, members: []field{
+		{name: "elf"},
+		{name: "kdump-zlib"},
+		{name: "kdump-lzo"},
+		{name: "kdump-snappy"},
+		{name: "win-dmp"},
+	}},
+	{name: "DumpGuestMemoryFormatList", meta: SchemaMetaTypeArray, arg: "DumpGuestMemoryFormat"},
+	{name: "DumpGuestMemoryArgs", meta: SchemaMetaTypeObject, members: []field{
+		{name: "paging", typ: "bool"},
+		{name: "protocol", typ: "str"},
+		{name: "detach", typ: "bool", optional: true},
+		{name: "begin", typ: "int", optional: true},
+		{name: "length", typ: "int", optional: true},
+		{name: "format", typ: "DumpGuestMemoryFormat", optional: true},
+	}},
+	{name: "DumpStatus", meta: SchemaMetaTypeEnum, members: []field{
+		{name: "none"},
+		{name: "active"},
+		{name: "completed"},
+		{name: "failed"},
+	}},
+	{name: "DumpQueryResult", meta: SchemaMetaTypeObject, members: []field{
+		{name: "status", typ: "DumpStatus"},
+		{name: "completed", typ: "int"},
+		{name: "total", typ: "int"},
+	}},
+	{name: "DumpCompletedEvent", meta: SchemaMetaTypeObject, members: []field{
+		{name: "result", typ: "DumpQueryResult"},
+		{name: "error", typ: "str", optional: true},
+	}},
+	{name: "DumpGuestMemoryCapability", meta: SchemaMetaTypeObject, members: []field{
+		{name: "formats", typ: "DumpGuestMemoryFormatList"},
+	}},
+	{name: "memsave", meta: SchemaMetaTypeCommand, arg: "MemsaveArgs", ret: "Empty"},
+	{name: "pmemsave", meta: SchemaMetaTypeCommand, arg: "PmemsaveArgs", ret: "Empty"},
+	{name: "dump-guest-memory", meta: SchemaMetaTypeCommand, arg: "DumpGuestMemoryArgs", ret: "Empty"},
+	{name: "query-dump", meta: SchemaMetaTypeCommand, arg: "Empty", ret: "DumpQueryResult"},
+	{name: "DUMP_COMPLETED", meta: SchemaMetaTypeEvent, arg: "DumpCompletedEvent"},
+	{name: "query-dump-guest-memory-capability", meta: SchemaMetaTypeCommand, arg: "Empty", ret: "DumpGuestMemoryCapability"},
+}

@@ -516,3 +516,61 @@ func (x *PciInfoList) EncodeQAPI(e *Encoder) {
 	}
 	e.EndArray()
 }
+
+// pciSchema describes what the file declares.
+var pciSchema = []entity{
+	{name: "PciMemoryRange", meta: SchemaMetaTypeObject, members: []field{
+		{name: "base", typ: "int"},
+		{name: "limit", typ: "int"},
+	}},
+	{name: "PciMemoryRegion", meta: SchemaMetaTypeObject, members: []field{
+		{name: "bar", typ: "int"},
+		{name: "type", typ: "str"},
+		{name: "address", typ: "int"},
+		{name: "size", typ: "int"},
+		{name: "prefetch", typ: "bool", optional: true},
+		{name: "mem_type_64", typ: "bool", optional: true},
+	}},
+	{name: "PciMemoryRegionList", meta: SchemaMetaTypeArray, arg: "PciMemoryRegion"},
+	{name: "PciBusInfo", meta: SchemaMetaTypeObject, members: []field{
+		{name: "number", typ: "int"},
+		{name: "secondary", typ: "int"},
+		{name: "subordinate", typ: "int"},
+		{name: "io_range", typ: "PciMemoryRange"},
+		{name: "memory_range", typ: "PciMemoryRange"},
+		{name: "prefetchable_range", typ: "PciMemoryRange"},
+	}},
+	{name: "PciBridgeInfo", meta: SchemaMetaTypeObject, members: []field{
+		{name: "bus", typ: "PciBusInfo"},
+		{name: "devices", typ: "PciDeviceInfoList", optional: true},
+	}},
+	{name: "PciDeviceClass", meta: SchemaMetaTypeObject, members: []field{
+		{name: "desc", typ: "str", optional: true},
+		{name: "class", typ: "int"},
+	}},
+	{name: "PciDeviceId", meta: SchemaMetaTypeObject, members: []field{
+		{name: "device", typ: "int"},
+		{name: "vendor", typ: "int"},
+		{name: "subsystem", typ: "int", optional: true},
+		{name: "subsystem-vendor", typ: "int", optional: true},
+	}},
+	{name: "PciDeviceInfo", meta: SchemaMetaTypeObject, members: []field{
+		{name: "bus", typ: "int"},
+		{name: "slot", typ: "int"},
+		{name: "function", typ: "int"},
+		{name: "class_info", typ: "PciDeviceClass"},
+		{name: "id", typ: "PciDeviceId"},
+		{name: "irq", typ: "int", optional: true},
+		{name: "irq_pin", typ: "int"},
+		{name: "qdev_id", typ: "str"},
+		{name: "pci_bridge", typ: "PciBridgeInfo", optional: true},
+		{name: "regions", typ: "PciMemoryRegionList"},
+	}},
+	{name: "PciDeviceInfoList", meta: SchemaMetaTypeArray, arg: "PciDeviceInfo"},
+	{name: "PciInfo", meta: SchemaMetaTypeObject, members: []field{
+		{name: "bus", typ: "int"},
+		{name: "devices", typ: "PciDeviceInfoList"},
+	}},
+	{name: "PciInfoList", meta: SchemaMetaTypeArray, arg: "PciInfo"},
+	{name: "query-pci", meta: SchemaMetaTypeCommand, arg: "Empty", ret: "PciInfoList"},
+}

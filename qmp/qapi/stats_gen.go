@@ -621,3 +621,79 @@ func (x *QueryStatsSchemasArgs) EncodeQAPI(e *Encoder) {
 	}
 	e.EndObject()
 }
+
+// statsSchema describes what the file declares.
+var statsSchema = []entity{
+	{name: "StatsType", meta: SchemaMetaTypeEnum, members: []field{
+		{name: "cumulative"},
+		{name: "instant"},
+		{name: "peak"},
+		{name: "linear-histogram"},
+		{name: "log2-histogram"},
+	}},
+	{name: "StatsUnit", meta: SchemaMetaTypeEnum, members: []field{
+		{name: "bytes"},
+		{name: "seconds"},
+		{name: "cycles"},
+		{name: "boolean"},
+	}},
+	{name: "StatsProvider", meta: SchemaMetaTypeEnum, members: []field{
+		{name: "kvm"},
+	}},
+	{name: "StatsTarget", meta: SchemaMetaTypeEnum, members: []field{
+		{name: "vm"},
+		{name: "vcpu"},
+	}},
+	{name: "StatsRequest", meta: SchemaMetaTypeObject, members: []field{
+		{name: "provider", typ: "StatsProvider"},
+		{name: "names", typ: "StrList", optional: true},
+	}},
+	{name: "StatsRequestList", meta: SchemaMetaTypeArray, arg: "StatsRequest"},
+	{name: "StatsVCPUFilter", meta: SchemaMetaTypeObject, members: []field{
+		{name: "vcpus", typ: "StrList", optional: true},
+	}},
+	{name: "StatsFilter", meta: SchemaMetaTypeObject, members: []field{
+		{name: "target", typ: "StatsTarget"},
+		{name: "providers", typ: "StatsRequestList", optional: true},
+	}, tag: "target", variants: []field{
+		{name: "vm", typ: "Empty"},
+		{name: "vcpu", typ: "StatsVCPUFilter"},
+	}},
+	{name: "Uint64List", meta: SchemaMetaTypeArray, arg: "int"},
+	{name: "StatsValue", meta: SchemaMetaTypeAlternate, members: []field{
+		{name: "scalar", typ: "int"},
+		{name: "boolean", typ: "bool"},
+		{name: "list", typ: "Uint64List"},
+	}},
+	{name: "Stats", meta: SchemaMetaTypeObject, members: []field{
+		{name: "name", typ: "str"},
+		{name: "value", typ: "StatsValue"},
+	}},
+	{name: "StatsList", meta: SchemaMetaTypeArray, arg: "Stats"},
+	{name: "StatsResult", meta: SchemaMetaTypeObject, members: []field{
+		{name: "provider", typ: "StatsProvider"},
+		{name: "qom-path", typ: "str", optional: true},
+		{name: "stats", typ: "StatsList"},
+	}},
+	{name: "StatsResultList", meta: SchemaMetaTypeArray, arg: "StatsResult"},
+	{name: "StatsSchemaValue", meta: SchemaMetaTypeObject, members: []field{
+		{name: "name", typ: "str"},
+		{name: "type", typ: "StatsType"},
+		{name: "unit", typ: "StatsUnit", optional: true},
+		{name: "base", typ: "int", optional: true},
+		{name: "exponent", typ: "int"},
+		{name: "bucket-size", typ: "int", optional: true},
+	}},
+	{name: "StatsSchemaValueList", meta: SchemaMetaTypeArray, arg: "StatsSchemaValue"},
+	{name: "StatsSchema", meta: SchemaMetaTypeObject, members: []field{
+		{name: "provider", typ: "StatsProvider"},
+		{name: "target", typ: "StatsTarget"},
+		{name: "stats", typ: "StatsSchemaValueList"},
+	}},
+	{name: "StatsSchemaList", meta: SchemaMetaTypeArray, arg: "StatsSchema"},
+	{name: "QueryStatsSchemasArgs", meta: SchemaMetaTypeObject, members: []field{
+		{name: "provider", typ: "StatsProvider", optional: true},
+	}},
+	{name: "query-stats", meta: SchemaMetaTypeCommand, arg: "StatsFilter", ret: "StatsResultList"},
+	{name: "query-stats-schemas", meta: SchemaMetaTypeCommand, arg: "QueryStatsSchemasArgs", ret: "StatsSchemaList"},
+}

@@ -6,12 +6,18 @@ package qapi
 var schemaTables = [][]entity{
 	charSchema,
 	controlSchema,
+	debugSchema,
 	deviceSchema,
+	dumpSchema,
 	errorSchema,
 	introspectSchema,
 	machineSchema,
 	miscSchema,
 	netSchema,
+	pciSchema,
 	qomSchema,
 	runstateSchema,
+	statsSchema,
+	virtioSchema,
+	watchdogSchema,
 }

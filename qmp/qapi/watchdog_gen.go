@@ -59,3 +59,15 @@ func (x *WatchdogSetActionArgs) EncodeQAPI(e *Encoder) {
 	x.Action.EncodeQAPI(e)
 	e.EndObject()
 }
+
+// watchdogSchema describes what the file declares.
+var watchdogSchema = []entity{
+	{name: "WatchdogEvent", meta: SchemaMetaTypeObject, members: []field{
+		{name: "action", typ: "WatchdogAction"},
+	}},
+	{name: "WatchdogSetActionArgs", meta: SchemaMetaTypeObject, members: []field{
+		{name: "action", typ: "WatchdogAction"},
+	}},
+	{name: "WATCHDOG", meta: SchemaMetaTypeEvent, arg: "WatchdogEvent"},
+	{name: "watchdog-set-action", meta: SchemaMetaTypeCommand, arg: "WatchdogSetActionArgs", ret: "Empty"},
+}
