@@ -5,6 +5,7 @@ package interop
 
 import (
 	"bytes"
+	"io"
 	"net"
 	"path/filepath"
 	"regexp"
@@ -36,9 +37,15 @@ func serve(t testing.TB, program string, more ...string) *server {
 	return s
 }
 
+// stream is what a conn is made of: a socket or a terminal.
+type stream interface {
+	io.ReadWriteCloser
+	SetReadDeadline(time.Time) error
+}
+
 // conn is a connection of raw bytes.
 type conn struct {
-	net.Conn
+	stream
 	t  testing.TB
 	in []byte // what came and was not taken yet
 }
@@ -51,7 +58,7 @@ func dial(t testing.TB, p *hvrun.Proc, path string) *conn {
 	for {
 		if c, err := net.Dial("unix", path); err == nil {
 			t.Cleanup(func() { c.Close() })
-			return &conn{Conn: c, t: t}
+			return &conn{stream: c, t: t}
 		}
 		select {
 		case <-tick.C:
