@@ -26,8 +26,12 @@ func IsSyntax(err error) bool {
 	return ok
 }
 
+// maxError is how much of what is wrong an error tells, in bytes: QEMU's bound.
+const maxError = 1023
+
 func parseError(format string, args ...any) error {
-	return &SyntaxError{"JSON parse error, " + fmt.Sprintf(format, args...)}
+	msg := fmt.Sprintf(format, args...)
+	return &SyntaxError{"JSON parse error, " + msg[:min(len(msg), maxError)]}
 }
 
 // token is a token within the lexer's text.

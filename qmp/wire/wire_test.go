@@ -113,6 +113,17 @@ func TestParse(t *testing.T) {
 	}
 }
 
+// TestLongErrors cuts off what is wrong where QEMU does.
+func TestLongErrors(t *testing.T) {
+	head := "JSON parse error, "
+	for n, want := range map[int]int{100: len("invalid keyword ''") + 100, maxError: maxError, 1 << 20: maxError} {
+		_, err := Parse([]byte(strings.Repeat("x", n)))
+		if err == nil || len(err.Error()) != len(head)+want {
+			t.Errorf("a keyword of %d bytes: %.60v..., want %d bytes", n, err, want)
+		}
+	}
+}
+
 func TestNumbers(t *testing.T) {
 	for in, want := range map[string]qapi.Kind{
 		"0": qapi.Int, "9223372036854775807": qapi.Int, "-9223372036854775808": qapi.Int,
