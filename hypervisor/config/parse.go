@@ -29,7 +29,8 @@ type parser struct {
 	globals []global
 	smpArgs pairs
 	memArgs pairs
-	depth   int // of -readconfig
+	noAccel string // an accelerator that was asked for and is none
+	depth   int    // of -readconfig
 }
 
 type global struct{ driver, prop, value string }
