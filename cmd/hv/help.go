@@ -40,7 +40,7 @@ func printHelp(w io.Writer, program string, h config.Help, registry *qdev.Regist
 		}
 		d.Help(w)
 	case "accel":
-		list("Accelerators supported in hv binary:", []string{"kvm"})
+		list("Accelerators supported in hv binary:", config.Accels())
 	case "object":
 		list("List of user creatable objects:", prefixed("  ", config.ObjectTypes()))
 	case "netdev":

@@ -51,8 +51,9 @@ const (
 	regDValid = 0x80
 
 	crystal      = 32768
-	updateWindow = 244 * time.Microsecond
-	alarmAny     = 0xc0 // an alarm byte with both bits set matches everything
+	updateWindow = 8 * time.Second / crystal
+	firstUpdate  = time.Second / 2 // after the divider was held in reset
+	alarmAny     = 0xc0            // an alarm byte with both bits set matches everything
 	hourPM       = 0x80
 )
 
@@ -104,11 +105,13 @@ type RTC struct {
 	mu     sync.Mutex
 	index  byte
 	cmos   [cmosSize]byte
-	ahead  int64       // seconds by which the guest set the clock forward
-	seen   int64       // guest second up to which updates were noted
-	period int64       // periodic ticks that were noted
-	stop   func() bool // cancels the timer
-	gen    int         // of the timer; older ones do nothing
+	ahead  int64         // seconds by which the guest set the clock forward
+	phase  time.Duration // what the divider's reset added to that, less than a second
+	seen   int64         // guest second up to which updates were noted
+	origin int64         // when the periodic interrupt began, in ticks of the crystal
+	period int64         // its periods since then that were noted
+	stop   func() bool   // cancels the timer
+	gen    int           // of the timer; older ones do nothing
 	closed bool
 }
 
@@ -261,7 +264,11 @@ func (r *RTC) control(reg, v byte) {
 		r.encode(r.now())
 	}
 	mode := r.cmos[rtcRegB]
+	if reg == rtcRegA {
+		r.divide(v)
+	}
 	r.cmos[reg] = v
+	r.period = r.ticks()
 	if was && (mode^r.cmos[rtcRegB])&(regBBinary|regB24h) != 0 {
 		r.encode(r.now()) // in the new format
 	}
@@ -271,9 +278,21 @@ func (r *RTC) control(reg, v byte) {
 	r.update()
 }
 
+// divide is a write of v to register A: a new rate counts from the last tick of the old
+// one, and a divider that leaves its reset updates the time half a second later.
+func (r *RTC) divide(v byte) {
+	if (r.cmos[rtcRegA]^v)&regARate != 0 {
+		r.origin += r.ticks() * r.periodTicks()
+	}
+	if r.cmos[rtcRegA]&regADivider > regARunning && v&regADivider <= regARunning {
+		second := time.Duration(r.unset().Nanosecond())
+		r.phase = (time.Second + firstUpdate - second) % time.Second
+	}
+}
+
 // set makes the time in the registers the guest's time and reports that.
 func (r *RTC) set() {
-	r.ahead = r.decode().Unix() - r.unset().Unix()
+	r.ahead = r.decode().Unix() - r.unset().Add(r.phase).Unix()
 	r.seen, r.period = r.now().Unix(), r.ticks()
 	if r.cfg.Change != nil {
 		r.cfg.Change(r.ahead)
@@ -292,7 +311,7 @@ func (r *RTC) unset() time.Time { return r.cfg.Clock.Now().Add(r.cfg.Offset) }
 
 // now is the guest's time while the clock runs.
 func (r *RTC) now() time.Time {
-	t := r.unset()
+	t := r.unset().Add(r.phase)
 	return time.Unix(t.Unix()+r.ahead, int64(t.Nanosecond())).UTC()
 }
 

@@ -383,3 +383,51 @@ func FuzzRTC(f *testing.F) {
 		r.Time()
 	})
 }
+
+// TestRTCDividerReset: the first update comes half a second after the divider is let go.
+func TestRTCDividerReset(t *testing.T) {
+	r := newRTCRig(RTCConfig{})
+	r.put(rtcRegA, 0x76)
+	r.put(rtcSeconds, 0x30)
+	r.clock.advance(time.Second)
+	if got := r.get(rtcSeconds); got != 0x30 {
+		t.Errorf("the time goes on in reset: %#x seconds", got)
+	}
+	r.clock.advance(300 * time.Millisecond)
+	r.put(rtcRegA, 0x26)
+	r.clock.advance(firstUpdate - updateWindow - 1)
+	if got, a := r.get(rtcSeconds), r.get(rtcRegA); got != 0x30 || a&regAUIP != 0 {
+		t.Errorf("early: %#x seconds, A is %#x", got, a)
+	}
+	r.clock.advance(1)
+	if a := r.get(rtcRegA); a&regAUIP == 0 {
+		t.Errorf("no update announced: A is %#x", a)
+	}
+	r.clock.advance(updateWindow)
+	if got, a := r.get(rtcSeconds), r.get(rtcRegA); got != 0x31 || a&regAUIP != 0 {
+		t.Errorf("after half a second: %#x seconds, A is %#x", got, a)
+	}
+}
+
+// TestRTCNewRate: a period that begins anew counts from the last tick of the one before.
+func TestRTCNewRate(t *testing.T) {
+	r := newRTCRig(RTCConfig{})
+	r.put(rtcRegA, regARunning|13) // 8 Hz
+	r.put(rtcRegB, regB24h|regBPIE)
+	r.clock.advance(time.Second / 8)
+	start := r.clock.Now()
+	for range 10 {
+		for rate, period := range map[byte]time.Duration{13: time.Second / 8, 15: time.Second / 2} {
+			r.get(rtcRegC)
+			r.put(rtcRegA, regARunning|rate)
+			r.clock.advance(period - time.Millisecond)
+			if r.irq.Level(rtcIRQ) {
+				t.Fatalf("rate %d: early", rate)
+			}
+			r.clock.advance(time.Millisecond)
+			if !r.irq.Level(rtcIRQ) {
+				t.Fatalf("rate %d: nothing after %s, %s since the start", rate, period, r.clock.Now().Sub(start))
+			}
+		}
+	}
+}

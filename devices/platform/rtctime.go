@@ -78,15 +78,15 @@ func (r *RTC) nextAlarm(t time.Time) (time.Time, bool) {
 	return t, false
 }
 
-// ticks returns how many periods of the periodic interrupt have gone by, on
-// the guest's time line; 0 when it is off.
+// ticks returns how many periods of the periodic interrupt have gone by since it began;
+// 0 when it is off.
 func (r *RTC) ticks() int64 {
 	d := r.periodTicks()
 	if d == 0 {
 		return 0
 	}
-	t := r.now()
-	return (t.Unix()*crystal + int64(t.Nanosecond())*crystal/int64(time.Second)) / d
+	t := r.unset()
+	return (t.Unix()*crystal + int64(t.Nanosecond())*crystal/int64(time.Second) - r.origin) / d
 }
 
 // periodTicks returns the period in ticks of the crystal (MC146818 table 5).
@@ -153,8 +153,8 @@ func (r *RTC) nextEvent() (time.Duration, bool) {
 		}
 	}
 	if p := r.periodTicks(); b&regBPIE != 0 && p != 0 {
-		next := (r.ticks() + 1) * p // in ticks since 1970
-		take(time.Unix(next/crystal, (next%crystal*int64(time.Second)+crystal-1)/crystal).Sub(t))
+		next := r.origin + (r.ticks()+1)*p // in ticks since 1970
+		take(time.Unix(next/crystal, (next%crystal*int64(time.Second)+crystal-1)/crystal).Sub(r.unset()))
 	}
 	if b&regBUIE != 0 {
 		take(t.Truncate(time.Second).Add(time.Second).Sub(t))

@@ -179,23 +179,37 @@ func (p *parser) serial(arg string) error {
 	return nil
 }
 
+// named returns the id of the chardev that DEV names, or that is made for it with an id.
+func (p *parser) named(dev, id string) (string, error) {
+	if id, ok := strings.CutPrefix(dev, "chardev:"); ok {
+		return id, nil
+	}
+	c, err := ParseChardev(dev)
+	if err != nil {
+		return "", err
+	}
+	c.ID = id
+	return id, p.addChardev(c)
+}
+
+// qtest is -qtest; there is one at most.
+func (p *parser) qtest(arg string) (err error) {
+	if arg == "none" {
+		return nil
+	}
+	p.cfg.QTest.Chardev, err = p.named(arg, "qtest")
+	return err
+}
+
 // qmp is -qmp and -qmp-pretty.
 func qmp(pretty bool) func(*parser, string) error {
 	return func(p *parser, arg string) error {
 		if arg == "none" {
 			return nil
 		}
-		id, named := strings.CutPrefix(arg, "chardev:")
-		if !named {
-			c, err := ParseChardev(arg)
-			if err != nil {
-				return err
-			}
-			id = "compat_monitor" + strconv.Itoa(len(p.cfg.Monitors))
-			c.ID = id
-			if err := p.addChardev(c); err != nil {
-				return err
-			}
+		id, err := p.named(arg, "compat_monitor"+strconv.Itoa(len(p.cfg.Monitors)))
+		if err != nil {
+			return err
 		}
 		p.cfg.Monitors = append(p.cfg.Monitors, Monitor{Chardev: id, Pretty: pretty})
 		return nil
@@ -241,6 +255,9 @@ func (p *parser) checkReferences() error {
 		if id != "" && !exists(id) {
 			return fmt.Errorf("-serial chardev:%s: chardev \"%s\" not found", id, id)
 		}
+	}
+	if id := p.cfg.QTest.Chardev; id != "" && !exists(id) {
+		return fmt.Errorf("-qtest chardev:%s: chardev \"%s\" not found", id, id)
 	}
 	if b := p.cfg.Machine.MemoryBackend; b != "" && !slices.ContainsFunc(p.cfg.Objects, func(o Object) bool { return o.ID == b && o.Memory != nil }) {
 		return fmt.Errorf("-machine memory-backend=%s: Memory backend '%s' not found", b, b)

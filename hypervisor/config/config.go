@@ -55,6 +55,7 @@ type Config struct {
 	Timestamps bool   // -msg timestamp=on
 	GuestNames bool   // -msg guest-name=on
 	FDs        []AddFD
+	QTest      QTest
 
 	// Help is what is to be printed instead of running a VM.
 	Help Help
@@ -73,6 +74,21 @@ type Help struct {
 type Machine struct {
 	Type          string
 	MemoryBackend string
+	// Accels are the accelerators to choose from, the preferred one first: those
+	// named that there are. It is never empty.
+	Accels []string
+}
+
+// Accelerators that there are.
+const (
+	AccelKVM   = "kvm"
+	AccelQTest = "qtest" // no processors: a client of qtest drives the machine
+)
+
+// QTest is -qtest and -qtest-log.
+type QTest struct {
+	Chardev string // id, "" for none
+	Log     string // file, "none", or "" for standard error
 }
 
 // SMP is the processors' number and topology.
@@ -163,6 +179,7 @@ type Netdev struct {
 type RTC struct {
 	Local bool      // base=localtime
 	Start time.Time // base=DATE, zero otherwise
+	VM    bool      // clock=vm
 }
 
 // Monitor is a QMP monitor.

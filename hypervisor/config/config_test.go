@@ -177,7 +177,7 @@ func TestRefusals(t *testing.T) {
 		"-machine q36":                        "q36",
 		"-machine q35,usb=on":                 "usb",
 		"-machine q35,accell=kvm":             "near: accel",
-		"-accel tcg":                          "only kvm",
+		"-accel tcg":                          "only qtest and kvm",
 		"-device virtio-blc-pci":              "near: virtio-blk-pci",
 		"-device virtio-blk-pci,foo=1":        "'virtio-blk-pci.foo' not found",
 		"-device virtio-blk-pci,num-queues=x": "num-queues",

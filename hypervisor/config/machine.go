@@ -80,10 +80,34 @@ func (p *parser) accel(arg string) error {
 	return p.accelName(name)
 }
 
-// accelName accepts a list of accelerators to choose from with kvm in it.
-func (p *parser) accelName(name string) error {
-	if !slices.Contains(strings.Split(name, ":"), "kvm") {
-		return fmt.Errorf("invalid accelerator '%s': there is only kvm", name)
+// Accels lists the accelerators that there are.
+func Accels() []string { return []string{AccelQTest, AccelKVM} }
+
+// accelName notes what a list of accelerators to choose from has to offer. What it names
+// beside that is passed over, if there is a choice in the end.
+func (p *parser) accelName(list string) error {
+	for name := range strings.SplitSeq(list, ":") {
+		if !slices.Contains(Accels(), name) {
+			p.noAccel = name
+		} else if a := &p.cfg.Machine.Accels; !slices.Contains(*a, name) {
+			*a = append(*a, name)
+		}
+	}
+	return nil
+}
+
+// finishAccel chooses KVM where nothing was said.
+func (p *parser) finishAccel() error {
+	m := &p.cfg.Machine
+	switch {
+	case len(m.Accels) > 0:
+	case p.noAccel != "":
+		return fmt.Errorf("-accel %s: invalid accelerator '%s': there are only %s", p.noAccel, p.noAccel, strings.Join(Accels(), " and "))
+	default:
+		m.Accels = []string{AccelKVM}
+	}
+	if p.cfg.RTC.VM && !slices.Contains(m.Accels, AccelQTest) {
+		return errors.New("-rtc clock=vm: it is only available with -accel qtest")
 	}
 	return nil
 }
@@ -110,6 +134,9 @@ func (p *parser) memory(arg string) error {
 
 // finishMachine computes what -smp and -m leave out.
 func (p *parser) finishMachine() error {
+	if err := p.finishAccel(); err != nil {
+		return err
+	}
 	if err := p.finishSMP(); err != nil {
 		return p.wrap("smp", p.smpArgs.String(), err)
 	}
@@ -285,9 +312,10 @@ func (p *parser) rtc(arg string) error {
 	if err := decode(ps, &o); err != nil {
 		return err
 	}
-	if o.Clock != "host" {
-		return fmt.Errorf("clock '%s' is not available: there is only host", o.Clock)
+	if o.Clock != "host" && o.Clock != "vm" {
+		return fmt.Errorf("clock '%s' is not available: there are host and vm", o.Clock)
 	}
+	p.cfg.RTC.VM = o.Clock == "vm"
 	if o.DriftFix != "none" && o.DriftFix != "slew" {
 		return fmt.Errorf("driftfix expects none or slew, not '%s'", o.DriftFix)
 	}

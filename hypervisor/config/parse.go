@@ -28,7 +28,8 @@ type parser struct {
 	groups  []*group
 	smpArgs pairs
 	memArgs pairs
-	depth   int // of -readconfig
+	noAccel string // an accelerator that was asked for and is none
+	depth   int    // of -readconfig
 }
 
 type global struct{ driver, prop, value string }

@@ -38,6 +38,8 @@ type Config struct {
 	Layout Layout
 	RAM    *mem.Memory
 	IRQ    irq.Controller
+	// Clock is where devices take time from; nil is the host's.
+	Clock platform.Clock
 	// ClockOffset is what the guest's clock is ahead of UTC at the start.
 	ClockOffset time.Duration
 	Hooks       Hooks
@@ -116,7 +118,7 @@ func (b *Board) addPC() error {
 
 func (b *Board) addClock() error {
 	b.rtc = platform.NewRTC(platform.RTCConfig{
-		IRQ: b.cfg.IRQ.Line(8), Offset: b.cfg.ClockOffset, Change: b.cfg.Hooks.ClockSet,
+		IRQ: b.cfg.IRQ.Line(8), Clock: b.cfg.Clock, Offset: b.cfg.ClockOffset, Change: b.cfg.Hooks.ClockSet,
 		Below4G: b.cfg.Layout.Low, Above4G: b.cfg.Layout.High,
 	})
 	b.devices = append(b.devices, b.rtc)
@@ -125,7 +127,12 @@ func (b *Board) addClock() error {
 
 // addPM adds the ICH9's power management registers.
 func (b *Board) addPM() error {
-	pm := acpi.NewPM(acpi.PMConfig{SCI: b.cfg.IRQ.Line(sciGSI), PowerOff: b.cfg.Hooks.PowerOff})
+	cfg := acpi.PMConfig{SCI: b.cfg.IRQ.Line(sciGSI), PowerOff: b.cfg.Hooks.PowerOff}
+	if c := b.cfg.Clock; c != nil {
+		start := c.Now()
+		cfg.Now = func() time.Duration { return c.Now().Sub(start) }
+	}
+	pm := acpi.NewPM(cfg)
 	b.power = pm
 	return pm.Map(&b.Ports, pmBase)
 }

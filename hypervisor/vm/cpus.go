@@ -26,7 +26,7 @@ const (
 func (v *VM) makeCPUs(context.Context) error {
 	h := v.hw
 	if h.kvm == nil {
-		return nil
+		return v.makeDummies()
 	}
 	smp := v.cfg.SMP
 	if limit := h.kvm.MaxVCPUs(); smp.CPUs > limit || smp.MaxCPUs > limit {
@@ -140,6 +140,6 @@ func (s sink) Failed(cpu int, err *vcpu.InternalError) {
 
 // request asks for a reset, with no guest instruction in between.
 func (v *VM) request(cause qapi.ShutdownCause) {
-	v.hw.cpus.RequestPause()
+	v.hw.kick()
 	v.control.RequestReset(cause)
 }

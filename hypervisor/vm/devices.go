@@ -88,7 +88,7 @@ func makeSerial(v *VM, _ *qdev.Instance, c *serialConfig) error {
 
 func makeDebugExit(v *VM, _ *qdev.Instance, c *exitConfig) error {
 	d, err := platform.NewDebugExit(platform.DebugExitConfig{Base: uint64(c.Base), Size: uint64(c.Size), Exit: func(status int) {
-		v.hw.cpus.RequestPause()
+		v.hw.kick()
 		v.control.RequestExit(status)
 	}})
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime"
 
+	"hv/devices/irq"
 	"hv/hypervisor/boot"
 	"hv/hypervisor/config"
 	"hv/hypervisor/cpuid"
@@ -14,6 +15,7 @@ import (
 	"hv/hypervisor/kvm"
 	"hv/hypervisor/machine"
 	"hv/hypervisor/mem"
+	"hv/hypervisor/softirq"
 	"hv/hypervisor/vcpu"
 	"hv/testdata/guest"
 )
@@ -27,18 +29,28 @@ type quiet interface {
 // disk is a back end whose writes can be made durable.
 type disk interface{ Flush() error }
 
+// interrupts is the machine's interrupt controllers: KVM's, or those in software.
+type interrupts interface {
+	irq.Controller
+	Reset() error
+}
+
 // hardware is the machine under the control goroutine: KVM, RAM, vCPUs, board,
 // devices. It implements lifecycle.Hardware. cpus is nil on a machine without
 // processors.
 type hardware struct {
 	sys  *kvm.System
 	kvm  *kvm.VM
-	chip *irqchip.Chip
-	mem  *mem.Memory
+	chip interrupts
+	soft *softirq.Controller // chip, when it is in software
+	// bells is nil without KVM: notifications are then plain writes.
+	bells irq.Doorbells
+	mem   *mem.Memory
 	// shared says that RAM is a file, or shared by others.
 	shared bool
 	board  *machine.Board
 	cpus   *vcpu.Group
+	dummy  dummies
 	cpuid  *cpuid.Builder
 
 	bootParams machine.BootParams
@@ -59,7 +71,8 @@ func (h *hardware) openKVM() (err error) {
 		return err
 	}
 	h.undo.later(h.kvm.Close)
-	h.chip, err = irqchip.New(h.kvm, true)
+	chip, err := irqchip.New(h.kvm, true)
+	h.chip, h.bells = chip, chip
 	return err
 }
 
@@ -82,6 +95,9 @@ func (h *hardware) addRAM(cfg *config.Config, layout machine.Layout) error {
 	regions := layout.Regions(backend.Data[:cfg.Memory.Size], backend.FD)
 	if h.mem, err = mem.New(regions...); err != nil {
 		return err
+	}
+	if h.kvm == nil {
+		return nil
 	}
 	for _, r := range regions {
 		slot, err := h.kvm.MapRAM(r.Base, r.Data, false)
@@ -143,14 +159,20 @@ func (h *hardware) openKernel(cfg *config.Config) error {
 	return nil
 }
 
+// kick asks the vCPUs to leave the guest, with no instruction of it in between.
+func (h *hardware) kick() {
+	if h.cpus != nil {
+		h.cpus.RequestPause()
+	}
+}
+
 // Pause stops the vCPUs first, so that nothing new is asked of the devices.
 func (h *hardware) Pause() {
-	if h.cpus == nil {
-		return
-	}
-	h.cpus.RequestPause()
-	if err := h.cpus.Pause(); err != nil {
-		h.failed("pause", err)
+	if h.cpus != nil {
+		h.cpus.RequestPause()
+		if err := h.cpus.Pause(); err != nil {
+			h.failed("pause", err)
+		}
 	}
 	for _, d := range h.devices {
 		d.Pause()
@@ -159,11 +181,11 @@ func (h *hardware) Pause() {
 
 // Resume lets the devices go on before the vCPUs do.
 func (h *hardware) Resume() {
-	if h.cpus == nil {
-		return
-	}
 	for _, d := range h.devices {
 		d.Resume()
+	}
+	if h.cpus == nil {
+		return
 	}
 	if err := h.cpus.Resume(); err != nil {
 		h.failed("resume", err)
@@ -182,13 +204,16 @@ func (h *hardware) Flush() error {
 // Reset brings everything to its state at power-on and loads the kernel anew.
 // Interrupt controllers go first, so that devices lower their lines into them.
 func (h *hardware) Reset() error {
-	if h.cpus == nil {
+	if h.chip == nil {
 		return nil
 	}
 	if err := h.chip.Reset(); err != nil {
 		return fmt.Errorf("interrupt controllers: %w", err)
 	}
 	h.board.Reset()
+	if h.cpus == nil {
+		return nil
+	}
 	return h.start()
 }
 

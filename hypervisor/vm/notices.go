@@ -42,7 +42,7 @@ func (v *VM) hooks() machine.Hooks {
 	return machine.Hooks{
 		Reset: func() { v.request(qapi.ShutdownCauseGuestReset) },
 		PowerOff: func() {
-			v.hw.cpus.RequestPause()
+			v.hw.kick()
 			v.control.RequestShutdown(qapi.ShutdownCauseGuestShutdown)
 		},
 		Panic: func(e platform.PanicEvent) {

@@ -90,7 +90,7 @@ func (v *VM) addVirtio(in *qdev.Instance, dev virtio.Device, opt vpci.Options) e
 	if err != nil {
 		return err
 	}
-	t, err := vpci.New(vpci.Config{Device: dev, Mem: v.hw.mem, IRQ: v.hw.chip, Bells: v.hw.chip, Options: opt, Express: bus.Express() && !bus.Root()})
+	t, err := vpci.New(vpci.Config{Device: dev, Mem: v.hw.mem, IRQ: v.hw.chip, Bells: v.hw.bells, Options: opt, Express: bus.Express() && !bus.Root()})
 	if err != nil {
 		return err
 	}

@@ -27,7 +27,9 @@ import (
 	"hv/hypervisor/config"
 	"hv/hypervisor/lifecycle"
 	"hv/hypervisor/machine"
+	"hv/hypervisor/qtest"
 	"hv/hypervisor/runstate"
+	"hv/hypervisor/vclock"
 	"hv/hypervisor/vmqmp"
 	"hv/net/netqmp"
 	"hv/qmp/chardev"
@@ -55,6 +57,12 @@ type VM struct {
 	// balloon is the balloon device, nil when there is none.
 	balloon *virtioballoon.Device
 
+	// clock is the machine's time when qtest drives it, nil otherwise.
+	clock *vclock.Clock
+	// qtest is nil for none; endQTest ends its wait for the control goroutine.
+	qtest    *qtest.Server
+	endQTest context.CancelFunc
+
 	control    *lifecycle.Control
 	chardevs   chardev.Registry
 	drives     map[string]string // who uses a drive, by its id
@@ -74,7 +82,8 @@ type VM struct {
 
 // New builds the VM that cfg describes. On an error nothing is left behind.
 func New(ctx context.Context, cfg *config.Config, opt Options) (*VM, error) {
-	v := &VM{cfg: cfg, opt: opt, events: events.NewBroker(), drives: map[string]string{}, places: map[*qdev.Instance]*place{}}
+	v := &VM{cfg: cfg, opt: opt, drives: map[string]string{}, places: map[*qdev.Instance]*place{}}
+	v.chooseAccel()
 	v.hw = &hardware{failed: v.failed}
 	v.control = lifecycle.New(v.hw, notices{v}, runstate.Actions{
 		Reboot: cfg.Reboot, Shutdown: cfg.Shutdown, Panic: cfg.Panic, Watchdog: cfg.Watchdog,
@@ -93,7 +102,7 @@ func New(ctx context.Context, cfg *config.Config, opt Options) (*VM, error) {
 // part, and their commands wait for Run.
 func (v *VM) build(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		v.openChardevs, v.openMonitors, v.buildHardware, v.makeObjects, v.openNetdevs, v.makeDevices, v.makeCPUs, v.firstReset,
+		v.openChardevs, v.openMonitors, v.buildHardware, v.makeObjects, v.openNetdevs, v.makeDevices, v.makeCPUs, v.firstReset, v.openQTest,
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -129,20 +138,26 @@ func (v *VM) buildHardware(context.Context) error {
 		v.hw.board, err = machine.New(machine.Config{Type: t})
 		return err
 	}
-	if err := v.hw.openKVM(); err != nil {
+	if err := v.openAccel(); err != nil {
 		return err
 	}
 	layout := machine.NewLayout(v.cfg.Memory.Size, v.cfg.Memory.MaxSize)
 	if err := v.hw.addRAM(v.cfg, layout); err != nil {
 		return err
 	}
-	v.hw.board, err = machine.New(machine.Config{
-		Type: t, Layout: layout, RAM: v.hw.mem, IRQ: v.hw.chip, ClockOffset: v.clockOffset(time.Now()), Hooks: v.hooks(),
-	})
-	if err != nil {
+	board := machine.Config{Type: t, Layout: layout, RAM: v.hw.mem, IRQ: v.hw.chip, Hooks: v.hooks()}
+	now := time.Now()
+	if v.clock != nil {
+		board.Clock, now = v.clock, v.clock.Now()
+	}
+	board.ClockOffset = v.clockOffset(now)
+	if v.hw.board, err = machine.New(board); err != nil {
 		return err
 	}
 	v.hw.undo.later(func() error { v.hw.board.Close(); return nil })
+	if v.clock != nil {
+		return v.mapSoftIRQ()
+	}
 	return v.hw.openKernel(v.cfg)
 }
 
@@ -168,6 +183,7 @@ func (v *VM) Close(ctx context.Context) error {
 	var err error
 	if v.server != nil {
 		err = v.server.Close(ctx)
+		v.closeQTest()
 		v.serving.Wait()
 	}
 	return errors.Join(err, v.undo.run())

@@ -35,6 +35,7 @@ type Describer interface {
 	Name() string // "" for none
 	UUID() string // "" for none
 	CPUs() []qapi.CpuInfoFast
+	KVM() bool // KVM runs the machine
 }
 
 // Actor changes what the VM does about its guest's doings.
@@ -114,7 +115,7 @@ func registerIdentity(t *dispatch.Table, vm Describer) {
 		return qapi.TargetInfo{Arch: qapi.SysEmuTargetX8664}, nil
 	})
 	dispatch.Register(t, qapi.CmdQueryKvm, func(context.Context, qapi.Empty) (qapi.KvmInfo, error) {
-		return qapi.KvmInfo{Enabled: true, Present: true}, nil
+		return qapi.KvmInfo{Enabled: vm.KVM(), Present: true}, nil
 	})
 	dispatch.Register(t, qapi.CmdQueryCpusFast, func(context.Context, qapi.Empty) (qapi.CpuInfoFastList, error) {
 		return vm.CPUs(), nil

@@ -24,6 +24,7 @@ type fake struct {
 	asked      []Request
 	actions    qapi.SetActionArgs
 	balloon    int64
+	soft       bool
 }
 
 var errStuck = errors.New("cannot continue")
@@ -46,6 +47,7 @@ func (f *fake) Continue() error {
 func (f *fake) Ask(r Request) { f.asked = append(f.asked, r) }
 func (f *fake) Name() string  { return f.name }
 func (f *fake) UUID() string  { return f.uuid }
+func (f *fake) KVM() bool     { return !f.soft }
 func (f *fake) CPUs() []qapi.CpuInfoFast {
 	return []qapi.CpuInfoFast{{CpuIndex: 0, QomPath: "/machine/unattached/device[0]", ThreadId: 42, Target: qapi.SysEmuTargetX8664}}
 }
@@ -161,8 +163,11 @@ func TestIdentity(t *testing.T) {
 }
 
 func TestActionsAndBalloon(t *testing.T) {
-	f := &fake{}
+	f := &fake{soft: true}
 	c := connect(t, f)
+	if k := call(t, c, qapi.CmdQueryKvm, qapi.Empty{}); k.Enabled || !k.Present {
+		t.Errorf("without KVM: %+v", k)
+	}
 	pause := qapi.ShutdownActionPause
 	call(t, c, qapi.CmdSetAction, qapi.SetActionArgs{Shutdown: &pause})
 	if f.actions.Shutdown == nil || *f.actions.Shutdown != pause || f.actions.Reboot != nil {

@@ -1,0 +1,201 @@
+package vm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"runtime"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"hv/hypervisor/config"
+	"hv/hypervisor/kvm"
+	"hv/hypervisor/qtest"
+	"hv/hypervisor/softirq"
+	"hv/hypervisor/vclock"
+	"hv/qmp/chardev"
+	"hv/qmp/events"
+)
+
+// chooseAccel takes the first accelerator that can be used, and the clock that goes
+// with it.
+func (v *VM) chooseAccel() {
+	v.events = events.NewBroker()
+	for _, a := range v.cfg.Machine.Accels {
+		if a == config.AccelQTest {
+			v.clock = vclock.New(time.Now().Truncate(time.Second))
+			v.events = events.NewBrokerWithClock(eventClock{v.clock})
+			return
+		}
+		if unix.Access(kvm.DevicePath, unix.R_OK|unix.W_OK) == nil {
+			return
+		}
+	}
+}
+
+// eventClock stamps events with the host's time and limits their rate by the machine's.
+type eventClock struct{ *vclock.Clock }
+
+// Now returns the host's time.
+func (eventClock) Now() time.Time { return time.Now() }
+
+// openAccel opens KVM, or makes what stands in for it under qtest.
+func (v *VM) openAccel() error {
+	if v.clock == nil {
+		return v.hw.openKVM()
+	}
+	// A message goes where its address says; where there is no RAM, to no processor.
+	v.hw.soft = softirq.New(func(addr uint64, data uint32) {
+		_ = v.hw.mem.WriteAt([]byte{byte(data), byte(data >> 8), byte(data >> 16), byte(data >> 24)}, addr)
+	})
+	v.hw.chip = v.hw.soft
+	return nil
+}
+
+func (v *VM) mapSoftIRQ() error { return v.hw.soft.Map(&v.hw.board.Ports, &v.hw.board.MMIO) }
+
+// dummies are threads that stand for processors where there are none.
+type dummies struct {
+	tids []int
+	end  chan struct{}
+	done sync.WaitGroup
+}
+
+// makeDummies makes a thread for each processor of a machine that qtest drives.
+func (v *VM) makeDummies() error {
+	if v.hw.chip == nil {
+		return nil
+	}
+	d := &v.hw.dummy
+	d.end = make(chan struct{})
+	started := make(chan int)
+	for range v.cfg.SMP.CPUs {
+		d.done.Go(func() {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			started <- unix.Gettid()
+			<-d.end
+		})
+		d.tids = append(d.tids, <-started)
+	}
+	v.undo.later(func() error {
+		close(d.end)
+		d.done.Wait()
+		return nil
+	})
+	return nil
+}
+
+// threads returns the processors' threads.
+func (h *hardware) threads() []int {
+	if h.cpus == nil {
+		return h.dummy.tids
+	}
+	var tids []int
+	for _, c := range h.cpus.VCPUs() {
+		tids = append(tids, c.Tid())
+	}
+	return tids
+}
+
+// openQTest serves qtest on its chardev.
+func (v *VM) openQTest(ctx context.Context) error {
+	id := v.cfg.QTest.Chardev
+	if id == "" {
+		return nil
+	}
+	b, err := v.chardevs.Claim(id, "qtest")
+	if err != nil {
+		return err
+	}
+	src, ok := b.(chardev.Source)
+	if !ok {
+		return fmt.Errorf("chardev \"%s\" cannot carry qtest", id)
+	}
+	log, err := v.qtestLog()
+	if err != nil {
+		return err
+	}
+	ctx, v.endQTest = context.WithCancel(context.WithoutCancel(ctx))
+	m := qtest.Machine{
+		Ports: &v.hw.board.Ports, MMIO: &v.hw.board.MMIO, IRQ: taps{v.hw.soft},
+		Do: func(f func()) error { return v.control.Do(ctx, f) },
+	}
+	if v.hw.mem != nil {
+		m.RAM = v.hw.mem
+	}
+	if v.clock != nil {
+		m.Clock = v.clock
+	}
+	v.qtest = qtest.New(m, log)
+	v.serving.Go(func() { v.serveQTest(src) })
+	return nil
+}
+
+// serveQTest serves the connection that there is and those that come.
+func (v *VM) serveQTest(src chardev.Source) {
+	var err error
+	if conn := src.Conn(); conn != nil {
+		err = v.qtest.ServeConn(conn)
+	}
+	if l := src.Listener(); l != nil {
+		err = errors.Join(err, v.qtest.Serve(l))
+	}
+	if err != nil && !errors.Is(err, context.Canceled) {
+		v.failed("qtest", err)
+	}
+}
+
+// qtestLog opens the log of qtest.
+func (v *VM) qtestLog() (io.Writer, error) {
+	switch name := v.cfg.QTest.Log; name {
+	case "":
+		return os.Stderr, nil
+	case "none":
+		return nil, nil
+	default:
+		f, err := os.Create(name)
+		if err != nil {
+			return nil, fmt.Errorf("-qtest-log: %w", err)
+		}
+		v.undo.later(f.Close)
+		return f, nil
+	}
+}
+
+// closeQTest ends qtest and the command that waits for the control goroutine.
+func (v *VM) closeQTest() {
+	if v.qtest != nil {
+		v.endQTest()
+		_ = v.qtest.Close()
+	}
+}
+
+// taps shows qtest the interrupts of a machine that it drives; c is nil for others.
+type taps struct{ c *softirq.Controller }
+
+// ioapic is the name of the only device whose interrupts can be seen.
+const ioapic = "ioapic"
+
+// Watch taps the inputs of the I/O APIC.
+func (t taps) Watch(device string, out bool, tap func(n int, level bool)) (cancel func(), err error) {
+	if t.c == nil || out || path.Base(device) != ioapic {
+		return nil, qtest.ErrUnknownDevice
+	}
+	t.c.Watch(tap)
+	return func() { t.c.Watch(nil) }, nil
+}
+
+// Set drives an input of the I/O APIC.
+func (t taps) Set(device, list string, n int, level bool) error {
+	if t.c == nil || list != "" || path.Base(device) != ioapic || n < 0 || n >= softirq.Pins {
+		return qtest.ErrUnknownDevice
+	}
+	t.c.Line(n).Set(level)
+	return nil
+}
