@@ -47,30 +47,7 @@ func startWith(t testing.TB, files []*os.File, args ...string) *vm {
 	t.Helper()
 	socket := filepath.Join(t.TempDir(), "qmp")
 	p := hvrun.StartWith(t, files, hvrun.Binary(t), append(args, "-qmp", "unix:"+socket+",server=on,wait=off")...)
-	return &vm{p, dial(t, p, socket)}
-}
-
-// dial connects to a socket as soon as somebody listens on it.
-func dial(t testing.TB, p *hvrun.Proc, socket string) *client.Client {
-	t.Helper()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	ctx, cancel := context.WithTimeout(context.Background(), hvrun.Patience)
-	defer cancel()
-	for {
-		c, err := client.Dial(ctx, "unix", socket)
-		if err == nil {
-			t.Cleanup(func() { c.Close() })
-			return c
-		}
-		select {
-		case <-tick.C:
-		case <-p.Ended():
-			t.Fatalf("hv ended before it listened: %s", p.Output())
-		case <-ctx.Done():
-			t.Fatal(err)
-		}
-	}
+	return &vm{p, hvrun.Dial(t, p, socket)}
 }
 
 func (v *vm) do(t testing.TB, command string) {

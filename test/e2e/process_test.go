@@ -87,7 +87,7 @@ func TestOwnSocketAndReadConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := hvrun.Start(t, hvrun.Binary(t), "-name", name, "-display", "none", "-cpu", "host", "-serial", "stdio", "-readconfig", conf)
-	v := &vm{p, dial(t, p, "/run/vm/"+name+".sock")}
+	v := &vm{p, hvrun.Dial(t, p, "/run/vm/"+name+".sock")}
 	v.Expect(t, "guest: configured")
 	v.do(t, "quit")
 	v.ends(t, 0)
@@ -114,7 +114,7 @@ func TestDaemonize(t *testing.T) {
 		t.Fatalf("no process %q", text)
 	}
 	t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGKILL) })
-	v := &vm{&hvrun.Proc{Cmd: cmd}, dial(t, hvrun.Start(t, "sleep", "300"), socket)}
+	v := &vm{&hvrun.Proc{Cmd: cmd}, hvrun.Dial(t, hvrun.Start(t, "sleep", "300"), socket)}
 	v.do(t, "quit")
 	v.event(t, "SHUTDOWN")
 	bad := exec.Command(hvrun.Binary(t), "-nodefaults", "-display", "none", "-daemonize", "-kernel", "/nonexistent")

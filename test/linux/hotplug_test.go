@@ -61,7 +61,7 @@ func hotplug(t *testing.T) {
 	if _, err := fmt.Sscan(p.Expect(t, `seen=(\d+)/0\.`)[1], &base); err != nil {
 		t.Fatal(err)
 	}
-	c := dial(t, socket)
+	c := hvrun.Dial(t, p, socket)
 	before := 0
 	for n := range hvrun.Count(2, 167) {
 		from := len(p.Output())

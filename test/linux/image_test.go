@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
-	"net"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -72,7 +71,7 @@ func debianImage(t *testing.T) {
 		t.Errorf("units failed in the guest: %s", field(t, p, "units"))
 	}
 
-	c := dial(t, socket)
+	c := hvrun.Dial(t, p, socket)
 	events := c.Events()
 	execute(t, c, "system_powerdown")
 	want := map[string]bool{"POWERDOWN": true, "SHUTDOWN": true}
@@ -87,20 +86,6 @@ func debianImage(t *testing.T) {
 	if status := p.Wait(t); status != 0 {
 		t.Errorf("exit status %d", status)
 	}
-}
-
-func dial(t *testing.T, socket string) *client.Client {
-	t.Helper()
-	conn, err := net.Dial("unix", socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := client.New(context.Background(), conn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close() })
-	return c
 }
 
 func execute(t *testing.T, c *client.Client, name string) {
