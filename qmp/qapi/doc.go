@@ -22,6 +22,9 @@
 // option "feature=NAME", and for types, values of enumerations, commands and events
 // by a line "//qapi:features NAME..." at the end of their comment.
 //
+// Doc comments of types, members and descriptors become docs/qmp-reference.md; one of
+// a command names the classes of errors with which it fails besides GenericError.
+//
 // Names, member types, optionality, defaults and errors are those of QEMU 7.2's
 // QAPI schema, and members are written in the order in which QEMU prints them.
 //
@@ -29,4 +32,4 @@
 // to one goroutine at a time. The package depends on the standard library alone.
 package qapi
 
-//go:generate go run hv/cmd/qapigen .
+//go:generate go run hv/cmd/qapigen . ../../docs/qmp-reference.md
