@@ -57,6 +57,10 @@ func generate(dir string) (map[string][]byte, []byte, error) {
 		}
 		out[f.output()] = text
 	}
+	out["types_gen_test.go"], err = wireTypes(files)
+	if err != nil {
+		return nil, nil, err
+	}
 	files = slices.DeleteFunc(files, (*file).forTests)
 	out["tables_gen.go"], err = tables(files)
 	return out, newReference(types, files), errors.Join(err, checkNames(files))
