@@ -15,7 +15,7 @@ var texts = map[string]string{
 	"qom-path": "/machine/peripheral/disk0", "typename": "virtio-blk-pci", "property": "serial", "qom-type": "iothread",
 	"type": "string", "filename": "/tmp/file", "file": "file:/tmp/file", "protocol": "file:/tmp/file", "command-line": "info status",
 	"UUID": "550e8400-e29b-41d4-a716-446655440000", "desc": "Device 'disk0' not found", "package": "hv 1.0", "fdname": "tap0",
-	"data": "aGVsbG8K", "size": "1G", "help": "where it is",
+	"": "text", "data": "aGVsbG8K", "size": "1G", "help": "where it is",
 }
 
 // maxExample is how deep lists are filled.
@@ -25,7 +25,7 @@ const maxExample = 3
 func (x example) value(member, name string, depth int) string {
 	t := x.types[name]
 	switch {
-	case name == "string":
+	case name == "string", name == "Text":
 		text, ok := texts[member]
 		if !ok {
 			text = member

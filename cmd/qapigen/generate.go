@@ -28,7 +28,7 @@ var basic = map[string]codec{
 
 // written by hand are the wire types that have their methods in the package.
 // Value is any value.
-var byHand = map[string]string{"Value": "", "NullType": "Null", "Empty": "Object"}
+var byHand = map[string]string{"Value": "", "NullType": "Null", "Empty": "Object", "Text": "String"}
 
 // gen writes the code of one file.
 type gen struct {

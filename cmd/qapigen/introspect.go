@@ -10,7 +10,7 @@ import (
 // qapiNames are QAPI's names of types that are no wire types of their own. All
 // integers are int to whom it may concern.
 var qapiNames = map[string]string{
-	"string": "str", "bool": "bool", "float64": "number", "Value": "any", "NullType": "null",
+	"string": "str", "Text": "str", "bool": "bool", "float64": "number", "Value": "any", "NullType": "null",
 	"int64": "int", "int32": "int", "int16": "int", "int8": "int",
 	"uint64": "int", "uint32": "int", "uint16": "int", "uint8": "int",
 }

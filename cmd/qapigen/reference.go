@@ -199,7 +199,7 @@ func featureNote(features []string) string {
 // link returns what a type is called, with a link if it is described.
 func (r *reference) link(name string) string {
 	words := map[string]string{
-		"string": "string", "bool": "boolean", "float64": "number", "int64": "int", "Value": "any", "NullType": "null", "Empty": "nothing",
+		"string": "string", "bool": "boolean", "float64": "number", "int64": "int", "Value": "any", "NullType": "null", "Empty": "nothing", "Text": "string",
 	}
 	t := r.types[name]
 	switch {

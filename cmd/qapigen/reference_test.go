@@ -18,6 +18,9 @@ var CmdBuy = Command[Order, Receipts]{Name: "buy", OOB: true, Preconfig: true}
 // CmdLeave ends it.
 var CmdLeave = Command[Empty, Empty]{Name: "leave", Silent: true}
 
+// CmdAsk asks.
+var CmdAsk = Command[Empty, Text]{Name: "ask"}
+
 // EventClosed says that the shop | is closed.
 var EventClosed = Event[Receipt]{Name: "CLOSED", RateLimited: true}
 
@@ -93,6 +96,7 @@ func TestReference(t *testing.T) {
 		`-> {"execute": "buy", "arguments": {"by": "card", "price": 0.5, "number": 1}}`,
 		`<- {"return": [{"of": true, "next": [{"of": true, "next": [{"of": true, "next": [], "id": "disk0"}], "id": "disk0"}], "id": "disk0"}]}`,
 		"### leave\n\nEnds it.\n\nNotes: not answered if it succeeds.\n\n```\n-> {\"execute\": \"leave\"}\n```",
+		"Returns: string\n\n```\n-> {\"execute\": \"ask\"}\n<- {\"return\": \"text\"}",
 		"### CLOSED\n\nSays that the shop | is closed.\n\nNotes: limited in rate.",
 		"| `of` | [What](#type-What) | a \\| b |",
 		`"event": "CLOSED", "data": {"`,

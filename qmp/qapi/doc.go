@@ -16,7 +16,8 @@
 //   - a string type is an enumeration of the constants declared with it;
 //   - a slice type is a list;
 //   - string, bool, float64 (QAPI's number) and the integers of 8 to 64 bits (int and
-//     size are int64 and uint64) are themselves; a Value is QAPI's any, NullType null.
+//     size are int64 and uint64) are themselves; a Value is QAPI's any, NullType null, and
+//     Text is a string that is all of what a command returns.
 //
 // Special features, such as deprecated and unstable, are named by a member's tag
 // option "feature=NAME", and for types, values of enumerations, commands and events
