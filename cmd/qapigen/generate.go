@@ -28,7 +28,7 @@ var basic = map[string]codec{
 
 // written by hand are the wire types that have their methods in the package.
 // Value is any value.
-var byHand = map[string]string{"Value": "", "NullType": "Null", "Empty": "Object"}
+var byHand = map[string]string{"Value": "", "NullType": "Null", "Empty": "Object", "Text": "String"}
 
 // gen writes the code of one file.
 type gen struct {
@@ -36,11 +36,11 @@ type gen struct {
 	types map[string]*typ // of all files
 }
 
-// generate returns the generated files of a folder by name.
-func generate(dir string) (map[string][]byte, error) {
+// generate returns the generated files of a folder by name, and the reference.
+func generate(dir string) (map[string][]byte, []byte, error) {
 	files, err := load(dir)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	types := map[string]*typ{}
 	for _, f := range files {
@@ -53,13 +53,17 @@ func generate(dir string) (map[string][]byte, error) {
 		g := &gen{types: types}
 		text, err := g.file(f)
 		if err != nil {
-			return nil, fmt.Errorf("%s.go: %w", f.name, err)
+			return nil, nil, fmt.Errorf("%s.go: %w", f.name, err)
 		}
 		out[f.output()] = text
 	}
+	out["types_gen_test.go"], err = wireTypes(files)
+	if err != nil {
+		return nil, nil, err
+	}
 	files = slices.DeleteFunc(files, (*file).forTests)
 	out["tables_gen.go"], err = tables(files)
-	return out, errors.Join(err, checkNames(files))
+	return out, newReference(types, files), errors.Join(err, checkNames(files))
 }
 
 func (g *gen) p(format string, args ...any) { fmt.Fprintf(g, format+"\n", args...) }

@@ -9,13 +9,19 @@ import (
 	"testing"
 )
 
-const schema = "../../qmp/qapi"
+const (
+	schema   = "../../qmp/qapi"
+	handbook = "../../docs/qmp-reference.md"
+)
 
 // TestDrift holds the committed code to what the schema files say.
 func TestDrift(t *testing.T) {
-	files, err := generate(schema)
+	files, text, err := generate(schema)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(handbook); err != nil || !bytes.Equal(got, text) {
+		t.Errorf("%s is out of date (%v): run go generate ./qmp/qapi", handbook, err)
 	}
 	for name, want := range files {
 		got, err := os.ReadFile(filepath.Join(schema, name))
@@ -43,7 +49,7 @@ func TestWrite(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "other.go"), []byte("package qapi\n\ntype T int\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := write(dir); err != nil {
+	if err := write(dir, filepath.Join(dir, "reference.md")); err != nil {
 		t.Fatal(err)
 	}
 	got, err := os.ReadFile(filepath.Join(dir, "colour_gen.go"))
@@ -90,7 +96,7 @@ func TestMistakes(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, "s.go"), []byte(marker+"package qapi\n"+c.in), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := generate(dir); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, _, err := generate(dir); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: error %v, want %q", c.in, err, c.want)
 		}
 	}

@@ -52,12 +52,14 @@ type typ struct {
 	values   []value  // of an enumeration
 	members  []member // of an object or an alternate
 	features []string
+	doc      string
 }
 
 // value is a value of an enumeration.
 type value struct {
 	constant, text string
 	features       []string
+	doc            string
 }
 
 // member is a member of an object, or what an alternate may be.
@@ -72,6 +74,7 @@ type member struct {
 	rest          bool   // what no member has taken
 	alternate     bool
 	features      []string
+	doc           string
 }
 
 // plain tells whether the field is a member on the wire.
@@ -131,8 +134,8 @@ func parse(name string, text []byte) (*file, error) {
 				}
 			case *ast.TypeSpec:
 				t, err := newType(s)
-				if g.Doc != nil && t != nil {
-					t.features = features(g.Doc)
+				if t != nil {
+					t.features, t.doc = features(g.Doc), g.Doc.Text()
 				}
 				if err != nil {
 					return nil, fmt.Errorf("%s: type %s: %w", fset.Position(s.Pos()), s.Name.Name, err)
@@ -157,8 +160,16 @@ func addConst(consts map[string][]value, s *ast.ValueSpec) {
 	}
 	if lit, ok := s.Values[0].(*ast.BasicLit); ok && lit.Kind == token.STRING {
 		text, _ := strconv.Unquote(lit.Value) // the parser has checked it
-		consts[t.Name] = append(consts[t.Name], value{s.Names[0].Name, text, features(s.Doc)})
+		consts[t.Name] = append(consts[t.Name], value{s.Names[0].Name, text, features(s.Doc), comment(s.Doc, s.Comment)})
 	}
+}
+
+// comment returns what stands above or else beside a field or a constant.
+func comment(above, beside *ast.CommentGroup) string {
+	if s := above.Text(); s != "" {
+		return s
+	}
+	return beside.Text()
 }
 
 // features returns what the lines "//qapi:features NAME..." of a comment name.
@@ -218,7 +229,7 @@ func newMember(f *ast.Field) (member, error) {
 	if len(f.Names) != 1 {
 		return member{}, fmt.Errorf("each member is a field of its own, with a name")
 	}
-	m := member{field: f.Names[0].Name}
+	m := member{field: f.Names[0].Name, doc: comment(f.Doc, f.Comment)}
 	x := f.Type
 	if star, ok := x.(*ast.StarExpr); ok {
 		m.pointer, m.optional, x = true, true, star.X

@@ -223,12 +223,7 @@ func (p *parser) mon(arg string) error {
 		return err
 	}
 	p.addGroup("mon", arg, ps, func(ps pairs) error {
-		var o struct {
-			ID      string `prop:"id"`
-			Chardev string `prop:"chardev"`
-			Mode    string `prop:"mode" default:"readline"`
-			Pretty  bool   `prop:"pretty"`
-		}
+		var o monKeys
 		if err := decode(ps, &o); err != nil {
 			return err
 		}

@@ -253,10 +253,7 @@ func (p *parser) nic(arg string) error {
 }
 
 func (p *parser) msg(arg string) error {
-	var o struct {
-		Timestamp bool `prop:"timestamp"`
-		GuestName bool `prop:"guest-name"`
-	}
+	var o msgKeys
 	ps, err := parsePairs(arg, "")
 	if err != nil {
 		return err
@@ -273,11 +270,7 @@ func (p *parser) addFD(arg string) error {
 	if err != nil {
 		return err
 	}
-	var o struct {
-		FD     int64  `prop:"fd" default:"-1"`
-		Set    int64  `prop:"set" default:"-1"`
-		Opaque string `prop:"opaque"`
-	}
+	var o addFDKeys
 	if err := decode(ps, &o); err != nil {
 		return err
 	}

@@ -147,14 +147,7 @@ func (p *parser) finishMachine() error {
 }
 
 func (p *parser) finishSMP() error {
-	var o struct {
-		CPUs    uint32 `prop:"cpus"`
-		MaxCPUs uint32 `prop:"maxcpus"`
-		Sockets uint32 `prop:"sockets"`
-		Dies    uint32 `prop:"dies"`
-		Cores   uint32 `prop:"cores"`
-		Threads uint32 `prop:"threads"`
-	}
+	var o smpKeys
 	if err := decode(p.smpArgs, &o); err != nil {
 		return err
 	}
@@ -212,11 +205,7 @@ func (p *parser) finishMemory() error {
 			p.memArgs[i].value += "M"
 		}
 	}
-	var o struct {
-		Size  qdev.Size `prop:"size"`
-		Slots uint32    `prop:"slots"`
-		Max   qdev.Size `prop:"maxmem"`
-	}
+	var o memoryKeys
 	if err := decode(p.memArgs, &o); err != nil {
 		return err
 	}
@@ -238,11 +227,7 @@ func (p *parser) finishMemory() error {
 }
 
 func (p *parser) vmName(arg string) error {
-	var o struct {
-		Guest   string `prop:"guest"`
-		Process string `prop:"process"`
-		Threads bool   `prop:"debug-threads"`
-	}
+	var o nameKeys
 	ps, err := parsePairs(arg, "guest")
 	if err != nil {
 		return err
@@ -285,13 +270,7 @@ func (p *parser) smbios(arg string) error {
 }
 
 func (p *parser) boot(arg string) error {
-	var o struct {
-		Order  string `prop:"order"`
-		Once   string `prop:"once"`
-		Menu   bool   `prop:"menu"`
-		Strict bool   `prop:"strict"`
-		Splash uint32 `prop:"splash-time"`
-	}
+	var o bootKeys
 	ps, err := parsePairs(arg, "order")
 	if err != nil {
 		return err
@@ -300,11 +279,7 @@ func (p *parser) boot(arg string) error {
 }
 
 func (p *parser) rtc(arg string) error {
-	var o struct {
-		Base     string `prop:"base" default:"utc"`
-		Clock    string `prop:"clock" default:"host"`
-		DriftFix string `prop:"driftfix" default:"none"`
-	}
+	var o rtcKeys
 	ps, err := parsePairs(arg, "")
 	if err != nil {
 		return err
@@ -336,10 +311,7 @@ func (p *parser) rtc(arg string) error {
 }
 
 func (p *parser) overcommit(arg string) error {
-	var o struct {
-		MemLock bool `prop:"mem-lock"`
-		CPUPM   bool `prop:"cpu-pm"`
-	}
+	var o overcommitKeys
 	ps, err := parsePairs(arg, "")
 	if err != nil {
 		return err

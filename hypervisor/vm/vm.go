@@ -211,6 +211,7 @@ func SocketPath(name string) string { return filepath.Join("/run/vm", name+".soc
 func (v *VM) openMonitors(ctx context.Context) error {
 	table := dispatch.NewTable()
 	vmqmp.Register(table, v)
+	vmqmp.RegisterOptions(table, config.CommandLineOptions)
 	devqmp.RegisterPlug(table, v)
 	devqmp.RegisterQOM(table, v)
 	netqmp.Register(table, v)

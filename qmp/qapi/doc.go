@@ -16,11 +16,15 @@
 //   - a string type is an enumeration of the constants declared with it;
 //   - a slice type is a list;
 //   - string, bool, float64 (QAPI's number) and the integers of 8 to 64 bits (int and
-//     size are int64 and uint64) are themselves; a Value is QAPI's any, NullType null.
+//     size are int64 and uint64) are themselves; a Value is QAPI's any, NullType null, and
+//     Text is a string that is all of what a command returns.
 //
 // Special features, such as deprecated and unstable, are named by a member's tag
 // option "feature=NAME", and for types, values of enumerations, commands and events
 // by a line "//qapi:features NAME..." at the end of their comment.
+//
+// Doc comments of types, members and descriptors become docs/qmp-reference.md; one of
+// a command names the classes of errors with which it fails besides GenericError.
 //
 // Names, member types, optionality, defaults and errors are those of QEMU 7.2's
 // QAPI schema, and members are written in the order in which QEMU prints them.
@@ -29,4 +33,4 @@
 // to one goroutine at a time. The package depends on the standard library alone.
 package qapi
 
-//go:generate go run hv/cmd/qapigen .
+//go:generate go run hv/cmd/qapigen . ../../docs/qmp-reference.md

@@ -4,7 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
 	"reflect"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -29,14 +32,25 @@ func encode(x qapi.Encodable, pretty bool) string {
 
 // all returns a new value of each wire type.
 func all() []codec {
-	return []codec{
-		new(qapi.Empty), new(qapi.ErrorInfo), new(qapi.QmpCapabilitiesArgs), new(qapi.Greeting), new(qapi.VersionInfo),
-		new(qapi.CommandInfoList), new(qapi.StatusInfo), new(qapi.ShutdownEvent), new(qapi.ResetEvent), new(qapi.SetActionArgs),
-		new(qapi.GuestPanickedEvent), new(qapi.GuestCrashloadedEvent), new(qapi.CpuInfoFastList), new(qapi.TargetInfo),
-		new(qapi.UuidInfo), new(qapi.KvmInfo), new(qapi.BalloonArgs), new(qapi.BalloonInfo), new(qapi.BalloonChangeEvent),
-		new(qapi.NameInfo), new(qapi.RtcChangeEvent), new(qapi.VserportChangeEvent), new(qapi.Timestamp),
-		new(qapi.AllTypes), new(qapi.OuterList), new(qapi.Alternates), new(qapi.Open), new(qapi.Value),
+	out := []codec{new(qapi.Empty), new(qapi.Value), new(qapi.NullType), new(qapi.Text)}
+	for _, x := range qapi.WireTypes() {
+		out = append(out, x)
 	}
+	return out
+}
+
+// examples returns what the reference's examples send and get.
+func examples(t testing.TB) []string {
+	t.Helper()
+	text, err := os.ReadFile("../../docs/qmp-reference.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, m := range regexp.MustCompile(`(?m)^(?:->|<-) .*"(?:arguments|return|data)": (.*)\}$`).FindAllStringSubmatch(string(text), -1) {
+		out = append(out, m[1])
+	}
+	return out
 }
 
 type codec interface {
@@ -273,6 +287,9 @@ func TestValue(t *testing.T) {
 // FuzzDecode decodes any value into all types: what is accepted can be written
 // and read again without change.
 func FuzzDecode(f *testing.F) {
+	for _, s := range examples(f) {
+		f.Add(s)
+	}
 	for _, x := range all() {
 		f.Add(encode(x, false))
 	}
@@ -300,11 +317,40 @@ func FuzzDecode(f *testing.F) {
 // same compares what is written of two values. Where any members may be in them,
 // those with the same hash change places each time, as with QEMU.
 func same(x, y codec) bool {
-	switch x.(type) {
-	case *qapi.Value, *qapi.AllTypes, *qapi.Open:
+	if holdsAny(reflect.TypeOf(x), map[reflect.Type]bool{}) {
 		return len(encode(x, true)) == len(encode(y, true))
 	}
 	return encode(x, true) == encode(y, true)
+}
+
+// holdsAny tells whether there may be a qapi.Value in a type.
+func holdsAny(t reflect.Type, seen map[reflect.Type]bool) bool {
+	if seen[t] {
+		return false
+	}
+	seen[t] = true
+	switch t.Kind() {
+	case reflect.Pointer, reflect.Slice:
+		return holdsAny(t.Elem(), seen)
+	case reflect.Struct:
+		for i := range t.NumField() {
+			if holdsAny(t.Field(i).Type, seen) {
+				return true
+			}
+		}
+		return t == reflect.TypeFor[qapi.Value]()
+	}
+	return false
+}
+
+// TestExamples decodes each of the reference's examples: it is of some type.
+func TestExamples(t *testing.T) {
+	for _, s := range examples(t) {
+		v := parse(t, s)
+		if !slices.ContainsFunc(all()[4:], func(x codec) bool { return x.DecodeQAPI(v) == nil }) && v.Len() > 0 {
+			t.Errorf("%s is of no type", s)
+		}
+	}
 }
 
 func TestCodecAllocs(t *testing.T) {

@@ -5,6 +5,7 @@ package qapi
 // schemaTables are the tables of all schema files.
 var schemaTables = [][]entity{
 	charSchema,
+	commandlineSchema,
 	controlSchema,
 	debugSchema,
 	deviceSchema,
