@@ -54,6 +54,7 @@ func (t Topology) Place(index int) (thread, core, die, socket int) {
 type Host struct {
 	Leaves []Entry           // KVM_GET_SUPPORTED_CPUID
 	MSRs   map[uint32]uint64 // the feature MSRs that it has
+	Brand  string            // the processor's name for people, where KVM does not tell
 }
 
 // register returns what the host has in a register of a leaf.
@@ -162,14 +163,16 @@ func (b *Builder) resolve(have set) error {
 		}
 	}
 	for _, t := range b.spec.toggles {
-		if words[t.at.word].vmx() && !t.on && have.has(t.name) {
-			return fmt.Errorf("CPU property '%s' is only available as on", t.name)
-		}
 		b.want.put(t.on, t.name)
 	}
 	b.want.depend()
+	for _, t := range b.spec.toggles {
+		if words[t.at.word].vmx() && !t.on && b.want.has("vmx") && have.has(t.name) {
+			return fmt.Errorf("CPU property '%s' is only available as on", t.name)
+		}
+	}
 	if b.spec.HideKVM {
-		b.want[wordKVM], b.want[wordHints] = 0, 0
+		b.want[wordKVM] = 0
 	}
 	return nil
 }
@@ -199,6 +202,21 @@ func (b *Builder) drop(have set) {
 			}
 		}
 		b.words[i] = b.want[i] & have[i]
+		if i == wordARAT {
+			b.dropState()
+		}
+	}
+}
+
+// dropState notes the features whose extended state the host cannot save; QEMU
+// tells of them after the word of leaf 6.
+func (b *Builder) dropState() {
+	missing := b.want.components() &^ b.host.components()
+	for n, name := range xstate {
+		if missing&(1<<n) != 0 {
+			b.Missing = append(b.Missing, fmt.Sprintf("CPUID.0DH:EAX.%s [bit %d]", name, n))
+			b.Unavailable = append(b.Unavailable, name)
+		}
 	}
 }
 

@@ -23,19 +23,19 @@ func (b *Builder) Leaves(index int) []Entry {
 		out = append(out, b.topoext(index)...)
 	}
 	out = b.extendedState(out)
+	basic, extended := b.top()
+	out = slices.DeleteFunc(out, func(e Entry) bool {
+		return e.Function>>16 == 0 && e.Function > basic || e.Function>>16 == 0x8000 && e.Function > max(extended, 0x80000000)
+	})
 	for i := range out {
-		if out[i].Function == 0 {
-			out[i].EAX = max(out[i].EAX, b.maxBasic())
+		switch out[i].Function {
+		case 0:
+			out[i].EAX = basic
+		case 0x80000000:
+			out[i].EAX = extended
 		}
 	}
 	return out
-}
-
-func (b *Builder) maxBasic() uint32 {
-	if b.topo.Dies > 1 {
-		return 0x1f
-	}
-	return 0xd
 }
 
 // keep tells which of the host's leaves a guest sees at all.
@@ -107,8 +107,11 @@ func (b *Builder) Brand() string {
 	if b.spec.Brand != "" {
 		return b.spec.Brand
 	}
-	if b.model != nil {
+	switch {
+	case b.model != nil:
 		return b.model.Desc
+	case b.spec.likeHost():
+		return b.host.brand()
 	}
 	return ""
 }

@@ -28,11 +28,13 @@ const (
 
 // The models that are not in the table.
 const (
-	modelHost    = "host"
-	modelMax     = "max"
-	modelBase    = "base"
-	defaultModel = "qemu64"
+	modelHost = "host"
+	modelMax  = "max"
+	modelBase = "base"
 )
+
+// DefaultModel is what a machine has without -cpu.
+const DefaultModel = "qemu64"
 
 // table describes the models, one a line, with fields between bars: name, other names,
 // vendor, family, model, stepping, highest basic and extended leaf, brand, the
@@ -130,6 +132,14 @@ func lookup(name string, latest bool) *Model {
 	alias.Name, alias.AliasOf = name, found.Name
 	return &alias
 }
+
+// TypeName returns the QOM type of a model.
+func TypeName(model string) string { return model + "-x86_64-cpu" }
+
+// Static tells whether the model never changes, MigrationSafe whether it means the
+// same on every host.
+func (m *Model) Static() bool        { return m.Name == modelBase }
+func (m *Model) MigrationSafe() bool { return m.Name != modelHost && m.Name != modelMax }
 
 // known tells whether there is a model with a name.
 func known(name string) bool {

@@ -19,10 +19,8 @@ func (b *Builder) Properties(all bool) map[string]any {
 	level, xlevel := b.levels()
 	p["family"], p["model"], p["stepping"] = int64(family), int64(model), int64(stepping)
 	p["vendor"], p["model-id"] = b.Vendor(), b.Brand()
-	if b.spec.likeHost() && b.spec.Brand == "" {
-		p["model-id"] = b.host.brand()
-	}
 	p["min-level"], p["min-xlevel"] = int64(level), int64(xlevel)
+	p["lmce"] = false
 	if all {
 		b.rest(p)
 	}
@@ -38,6 +36,9 @@ func (h *Host) brand() string {
 		}
 	}
 	name, _, _ := bytes.Cut(text, []byte{0})
+	if len(name) == 0 {
+		return h.Brand
+	}
 	return strings.ToValidUTF8(string(name), "?")
 }
 
@@ -56,12 +57,13 @@ func (b *Builder) rest(p map[string]any) {
 		p[name] = int64(0)
 	}
 	p["apic-id"] = int64(1<<32 - 1)
-	p["level"], p["xlevel"] = p["min-level"], p["min-xlevel"]
+	level, xlevel := b.top()
+	p["level"], p["xlevel"] = int64(level), int64(xlevel)
 	p["phys-bits"], p["tsc-frequency"] = int64(b.spec.PhysBits), int64(b.spec.TSCKHz)*1000
 	p["check"], p["enforce"], p["kvm"] = b.spec.Check, b.spec.Enforce, !b.spec.HideKVM
 	p["realized"] = false
 	if b.spec.likeHost() {
-		p["migratable"] = b.spec.Migratable
+		p["migratable"], p["host-cache-info"] = b.spec.Migratable, false
 	}
 }
 
@@ -88,6 +90,21 @@ func (b *Builder) levels() (basic, extended uint32) {
 	}
 	if b.want.has("svm") {
 		extended = max(extended, 0x8000000a)
+	}
+	return max(basic, uint32(b.spec.minLevel)), max(extended, uint32(b.spec.minXLevel))
+}
+
+// top returns the highest leaves that CPUID tells of.
+func (b *Builder) top() (basic, extended uint32) {
+	basic, extended = b.levels()
+	if b.topo.Dies > 1 {
+		basic = max(basic, 0x1f)
+	}
+	if b.spec.level != nil {
+		basic = uint32(*b.spec.level)
+	}
+	if b.spec.xlevel != nil {
+		extended = uint32(*b.spec.xlevel)
 	}
 	return basic, extended
 }

@@ -23,6 +23,9 @@ type Spec struct {
 	family         *int
 	model          *int
 	stepping       *int
+	level, xlevel  *int // highest leaves
+	minLevel       int
+	minXLevel      int
 	// Migratable leaves out what cannot be migrated.
 	Migratable bool
 	// Latest makes names without a version stand for the last one, as some boards
@@ -41,12 +44,17 @@ var numeric = map[string]func(s *Spec, n int){
 	"family":        func(s *Spec, n int) { s.family = &n },
 	"model":         func(s *Spec, n int) { s.model = &n },
 	"stepping":      func(s *Spec, n int) { s.stepping = &n },
+	"level":         func(s *Spec, n int) { s.level = &n },
+	"xlevel":        func(s *Spec, n int) { s.xlevel = &n },
+	"min-level":     func(s *Spec, n int) { s.minLevel = n },
+	"min-xlevel":    func(s *Spec, n int) { s.minXLevel = n },
 	"phys-bits":     func(s *Spec, n int) { s.PhysBits = n },
 	"tsc-frequency": func(s *Spec, n int) { s.TSCKHz = n / 1000 },
 }
 
 // limits are the most that numeric properties may be, where that is less than any.
-var limits = map[string]int64{"family": 255 + 15, "model": 255, "stepping": 15, "phys-bits": 52}
+var limits = map[string]int64{"family": 255 + 15, "model": 255, "stepping": 15, "phys-bits": 52,
+	"level": 1<<32 - 1, "xlevel": 1<<32 - 1, "min-level": 1<<32 - 1, "min-xlevel": 1<<32 - 1}
 
 // switches are properties that are on or off without being features.
 var switches = map[string]func(s *Spec, on bool){
@@ -58,7 +66,7 @@ var switches = map[string]func(s *Spec, on bool){
 
 // fixed are QEMU's other properties, each with the one value that hv has.
 var fixed = map[string]any{
-	"host-phys-bits": true, "host-phys-bits-limit": int64(0), "l3-cache": true, "legacy-cache": true, "host-cache-info": false, "pmu": false,
+	"host-phys-bits": true, "host-phys-bits-limit": int64(0), "l3-cache": true, "legacy-cache": true, "lmce": false, "pmu": false,
 	"cpuid-0xb": true, "tcg-cpuid": true, "vmware-cpuid-freq": false, "full-cpuid-auto-level": true, "fill-mtrr-mask": true,
 	"kvm-no-smi-migration": false, "kvm-pv-enforce-cpuid": false, "start-powered-off": false, "ucode-rev": int64(0),
 	"lbr-fmt": uint64(1<<64 - 64), "lbr_fmt": uint64(1<<64 - 64), "x-force-features": false, "x-intel-pt-auto-level": true,
@@ -84,16 +92,25 @@ func fixedTo(key string, have, v any) error {
 	return fmt.Errorf("CPU property '%s' is only available as %v", key, have)
 }
 
+// NewSpec returns the model with a name, as it is.
+func NewSpec(model string) (Spec, error) {
+	s := Spec{Model: model, Check: true, Migratable: true}
+	if !known(model) {
+		return s, &UnknownError{What: "CPU model", Name: model, Known: names()}
+	}
+	return s, nil
+}
+
 // Parse reads a -cpu argument: MODEL[,+FEATURE|,-FEATURE|,PROP=VALUE...]. "" is
 // the default model, qemu64.
 func Parse(arg string) (Spec, error) {
 	fields := strings.Split(arg, ",")
-	s := Spec{Model: fields[0], Check: true, Migratable: true}
-	if s.Model == "" {
-		s.Model = defaultModel
+	if fields[0] == "" {
+		fields[0] = DefaultModel
 	}
-	if !known(s.Model) {
-		return s, &UnknownError{What: "CPU model", Name: s.Model, Known: names()}
+	s, err := NewSpec(fields[0])
+	if err != nil {
+		return s, err
 	}
 	for _, f := range fields[1:] {
 		if err := s.apply(f); err != nil {
@@ -187,6 +204,9 @@ func (s *Spec) Set(key string, v any) error {
 	if key == "vendor" || key == "model-id" {
 		return s.setText(key, v)
 	}
+	if key == "host-cache-info" && s.likeHost() {
+		return fixedTo(key, false, v)
+	}
 	if have, ok := fixed[key]; ok {
 		return fixedTo(key, have, v)
 	}
@@ -214,7 +234,7 @@ func (s *Spec) setText(key string, v any) error {
 		return &TypeError{key, "string"}
 	case key == "model-id":
 		s.Brand = text
-	case len(text) != 12:
+	case len(text) != 12 && text != "":
 		return fmt.Errorf("CPU property 'vendor' expects 12 characters, not '%s'", text)
 	default:
 		s.Vendor = text

@@ -44,16 +44,13 @@ const (
 
 // Words that code refers to, by their place in words.
 const (
-	word1EDX = iota
-	word1ECX
-	wordExtEDX
-	wordExtECX
-	_
-	wordKVM
-	wordHints
-	_
-	_
-	word7ECX
+	word1EDX   = 0
+	word1ECX   = 1
+	word7ECX   = 3
+	wordExtEDX = 6
+	wordKVM    = 11
+	wordXSave  = 14
+	wordARAT   = 15
 )
 
 // kvmFeatures is KVM's leaf of features.
@@ -67,18 +64,6 @@ var words = []word{
 	{leaf: 1, reg: ECX, names: []string{"pni", "pclmulqdq", "dtes64", "monitor", "ds-cpl", "vmx", "smx", "est", "tm2", "ssse3", "cid", "", "fma", "cx16",
 		"xtpr", "pdcm", "", "pcid", "dca", "sse4.1", "sse4.2", "x2apic", "movbe", "popcnt", "tsc-deadline", "aes", "xsave", "",
 		"avx", "f16c", "rdrand", "hypervisor"}},
-	{leaf: 0x80000001, reg: EDX, names: []string{11: "syscall", 20: "nx", 22: "mmxext", 25: "fxsr-opt", 26: "pdpe1gb", 27: "rdtscp", 29: "lm",
-		30: "3dnowext", 31: "3dnow"}},
-	{leaf: 0x80000001, reg: ECX, names: []string{"lahf-lm", "cmp-legacy", "svm", "extapic", "cr8legacy", "abm", "sse4a", "misalignsse", "3dnowprefetch",
-		"osvw", "ibs", "xop", "skinit", "wdt", "", "lwp", "fma4", "tce", "", "nodeid-msr", "", "tbm", "topoext", "perfctr-core", "perfctr-nb"}},
-	{leaf: 0xc0000001, reg: EDX, names: []string{2: "xstore", 3: "xstore-en", 6: "xcrypt", 7: "xcrypt-en", 8: "ace2", 9: "ace2-en", 10: "phe", 11: "phe-en",
-		12: "pmm", 13: "pmm-en"}},
-	{leaf: kvmFeatures, reg: EAX, names: []string{"kvmclock", "kvm-nopiodelay", "kvm-mmu", "kvmclock", "kvm-asyncpf", "kvm-steal-time", "kvm-pv-eoi",
-		"kvm-pv-unhalt", "", "kvm-pv-tlb-flush", "", "kvm-pv-ipi", "kvm-poll-control", "kvm-pv-sched-yield", "kvm-asyncpf-int",
-		"kvm-msi-ext-dest-id", 24: "kvmclock-stable-bit"}},
-	{leaf: kvmFeatures, reg: EDX, names: []string{"kvm-hint-dedicated"}},
-	{leaf: 0x8000000a, reg: EDX, names: []string{"npt", "lbrv", "svm-lock", "nrip-save", "tsc-scale", "vmcb-clean", "flushbyasid", "decodeassists", "", "",
-		"pause-filter", "", "pfthreshold", "avic", "", "v-vmsave-vmload", "vgif", 28: "svme-addr-chk"}},
 	{leaf: 7, reg: EBX, names: []string{"fsgsbase", "tsc-adjust", "sgx", "bmi1", "hle", "avx2", "", "smep", "bmi2", "erms", "invpcid", "rtm", "", "", "mpx", "",
 		"avx512f", "avx512dq", "rdseed", "adx", "smap", "avx512ifma", "pcommit", "clflushopt", "clwb", "intel-pt", "avx512pf", "avx512er",
 		"avx512cd", "sha-ni", "avx512bw", "avx512vl"}},
@@ -89,9 +74,21 @@ var words = []word{
 		14: "serialize", 16: "tsx-ldtrk", 19: "arch-lbr", 22: "amx-bf16", 23: "avx512-fp16", 24: "amx-tile", 25: "amx-int8", 26: "spec-ctrl", 27: "stibp",
 		29: "arch-capabilities", 30: "core-capability", 31: "ssbd"}},
 	{leaf: 7, index: 1, reg: EAX, names: []string{4: "avx-vnni", 5: "avx512-bf16"}},
+	{leaf: 0x80000001, reg: EDX, names: []string{11: "syscall", 20: "nx", 22: "mmxext", 25: "fxsr-opt", 26: "pdpe1gb", 27: "rdtscp", 29: "lm",
+		30: "3dnowext", 31: "3dnow"}},
+	{leaf: 0x80000001, reg: ECX, names: []string{"lahf-lm", "cmp-legacy", "svm", "extapic", "cr8legacy", "abm", "sse4a", "misalignsse", "3dnowprefetch",
+		"osvw", "ibs", "xop", "skinit", "wdt", "", "lwp", "fma4", "tce", "", "nodeid-msr", "", "tbm", "topoext", "perfctr-core", "perfctr-nb"}},
 	{leaf: 0x80000007, reg: EDX, names: []string{8: "invtsc"}},
 	{leaf: 0x80000008, reg: EBX, names: []string{0: "clzero", 2: "xsaveerptr", 9: "wbnoinvd", 12: "ibpb", 14: "ibrs", 15: "amd-stibp", 24: "amd-ssbd",
 		25: "virt-ssbd", 26: "amd-no-ssb"}},
+	{leaf: 0xc0000001, reg: EDX, names: []string{2: "xstore", 3: "xstore-en", 6: "xcrypt", 7: "xcrypt-en", 8: "ace2", 9: "ace2-en", 10: "phe", 11: "phe-en",
+		12: "pmm", 13: "pmm-en"}},
+	{leaf: kvmFeatures, reg: EAX, names: []string{"kvmclock", "kvm-nopiodelay", "kvm-mmu", "kvmclock", "kvm-asyncpf", "kvm-steal-time", "kvm-pv-eoi",
+		"kvm-pv-unhalt", "", "kvm-pv-tlb-flush", "", "kvm-pv-ipi", "kvm-poll-control", "kvm-pv-sched-yield", "kvm-asyncpf-int",
+		"kvm-msi-ext-dest-id", 24: "kvmclock-stable-bit"}},
+	{leaf: kvmFeatures, reg: EDX, names: []string{"kvm-hint-dedicated"}},
+	{leaf: 0x8000000a, reg: EDX, names: []string{"npt", "lbrv", "svm-lock", "nrip-save", "tsc-scale", "vmcb-clean", "flushbyasid", "decodeassists", "", "",
+		"pause-filter", "", "pfthreshold", "avic", "", "v-vmsave-vmload", "vgif", 28: "svme-addr-chk"}},
 	{leaf: 0xd, index: 1, reg: EAX, names: []string{"xsaveopt", "xsavec", "xgetbv1", "xsaves", "xfd"}},
 	{leaf: 6, reg: EAX, names: []string{2: "arat"}},
 	{msr: msrArchCapabilities, names: []string{"rdctl-no", "ibrs-all", "rsba", "skip-l1dfl-vmentry", "ssb-no", "mds-no", "pschange-mc-no", "tsx-ctrl", "taa-no"}},

@@ -14,22 +14,27 @@ const (
 )
 
 // components returns the extended state that the features need.
-func (b *Builder) components() uint64 {
-	if !b.words.has("xsave") {
+func (s set) components() uint64 {
+	if !s.has("xsave") {
 		return 0
 	}
 	mask := uint64(legacyXState)
 	for i, f := range xstate {
-		if f != "" && b.words.has(f) {
+		if f != "" && s.has(f) {
 			mask |= 1 << i
 		}
 	}
 	return mask
 }
 
+// components returns the extended state that the host can save.
+func (h *Host) components() uint64 {
+	return uint64(h.register(leafXState, 0, EAX)) | uint64(h.register(leafXState, 0, EDX))<<32
+}
+
 // extendedState leaves those components in leaf 0xd whose features the guest has.
 func (b *Builder) extendedState(leaves []Entry) []Entry {
-	mask := b.components()
+	mask := b.words.components() & b.host.components()
 	leaves = slices.DeleteFunc(leaves, func(e Entry) bool {
 		user := e.ECX&1 == 0 // others are of the system: XSAVES saves them
 		return e.Function == leafXState && e.Index > 1 && user && mask&(1<<e.Index) == 0

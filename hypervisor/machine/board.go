@@ -216,9 +216,6 @@ func (b *Board) PowerButton() {
 	}
 }
 
-// LatestCPUs tells whether names of processor models without a version mean the latest.
-func (b *Board) LatestCPUs() bool { return b.cfg.Type.Kind == MicroVM }
-
 // Reset puts all devices into their state at power-on. Firmware's work is then
 // to be done again.
 func (b *Board) Reset() {

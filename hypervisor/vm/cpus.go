@@ -3,6 +3,8 @@ package vm
 import (
 	"context"
 	"fmt"
+	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -32,7 +34,7 @@ func (v *VM) makeCPUs(context.Context) error {
 	if limit := h.kvm.MaxVCPUs(); smp.CPUs > limit || smp.MaxCPUs > limit {
 		return fmt.Errorf("-smp %d: KVM supports %d vCPUs", smp.MaxCPUs, limit)
 	}
-	topo := cpuid.Topology{Sockets: smp.Sockets, Dies: smp.Dies, Cores: smp.Cores, Threads: smp.Threads}
+	topo := v.topology()
 	if err := v.resolveCPU(topo); err != nil {
 		return err
 	}
@@ -83,7 +85,7 @@ func (v *VM) resolveCPU(topo cpuid.Topology) error {
 	if err != nil {
 		return err
 	}
-	spec.Latest = v.hw.board.LatestCPUs()
+	spec.Latest = v.LatestCPUs()
 	if v.hw.cpuid, err = cpuid.New(host, spec, topo); err != nil {
 		return fmt.Errorf("-cpu %s: %w", v.cfg.CPU, err)
 	}
@@ -106,7 +108,18 @@ func cpuHost(sys *kvm.System) (cpuid.Host, error) {
 		leaves[i] = cpuid.Entry{Function: e.Function, Index: e.Index, Flags: e.Flags, EAX: e.Eax, EBX: e.Ebx, ECX: e.Ecx, EDX: e.Edx}
 	}
 	msrs, err := sys.FeatureMSRs()
-	return cpuid.Host{Leaves: leaves, MSRs: msrs}, err
+	return cpuid.Host{Leaves: leaves, MSRs: msrs, Brand: hostBrand()}, err
+}
+
+// hostBrand returns what the kernel calls the host's processor, "" if it does not say.
+func hostBrand() string {
+	text, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil {
+		return ""
+	}
+	_, rest, _ := strings.Cut(string(text), "\nmodel name")
+	line, _, _ := strings.Cut(rest, "\n")
+	return strings.Trim(line, "\t :")
 }
 
 func kvmMSRs(list []cpuid.MSR) []kvm.MSREntry {

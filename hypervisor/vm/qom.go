@@ -17,7 +17,7 @@ func (v *VM) Types() *qom.Types { return newTypes(v.opt.Registry) }
 // Objects returns the tree of objects as it is now. Control goroutine only.
 func (v *VM) Objects() *qom.Object {
 	root := qom.New("container")
-	m := root.Add("machine", qom.New(machineType(v.hw.board.Type()), v.machineProps()...))
+	m := root.Add("machine", qom.New(machineType(v.board()), v.machineProps()...))
 	peripheral := m.Add("peripheral", qom.New("container"))
 	anon := m.Add("peripheral-anon", qom.New("container"))
 	for _, in := range v.tree.Devices() {
