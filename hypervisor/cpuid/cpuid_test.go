@@ -141,7 +141,7 @@ func TestSwitches(t *testing.T) {
 
 func TestMissingFeatures(t *testing.T) {
 	b := build(t, "host,+avx512f", Topology{1, 1, 1, 1})
-	if len(b.Missing) != 1 || b.Missing[0] != "CPUID.07H:EBX.avx512f [bit 16]" {
+	if len(b.Missing) != 4 || b.Missing[0] != "CPUID.07H:EBX.avx512f [bit 16]" || b.Missing[3] != "CPUID.0DH:EAX.avx512f [bit 7]" {
 		t.Errorf("missing %q", b.Missing)
 	}
 	spec, err := Parse("host,+avx512f,enforce")

@@ -102,8 +102,5 @@ func isVirtio(d *qdev.Driver) bool {
 // virtioType returns the type of the device behind a virtio driver's PCI function.
 func virtioType(d *qdev.Driver) string { return strings.TrimSuffix(d.Name, "-pci") + "-device" }
 
-// cpuType returns the type of vCPUs of a model.
-func cpuType(model string) string { return model + "-x86_64-cpu" }
-
 // machineType returns the type of the machine object.
 func machineType(t *machine.Type) string { return t.Name + "-machine" }
