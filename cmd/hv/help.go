@@ -78,8 +78,12 @@ func printMachines(w io.Writer) {
 
 func printCPUs(w io.Writer) {
 	fmt.Fprintln(w, "Available CPUs:")
-	for _, m := range cpuid.Models() {
-		fmt.Fprintf(w, "x86 %-28s  %s\n", m.Name, m.Desc)
+	for _, m := range cpuid.Models(false) {
+		desc := m.Desc
+		if m.AliasOf != "" {
+			desc = "(alias of " + m.AliasOf + ")"
+		}
+		fmt.Fprintf(w, "x86 %-28s  %s\n", m.Name, desc)
 	}
 	fmt.Fprintln(w, "\nRecognized CPUID flags:")
 	line := ""

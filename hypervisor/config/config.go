@@ -45,6 +45,7 @@ type Config struct {
 	Panic     qapi.PanicAction
 	Watchdog  qapi.WatchdogAction
 	Paused    bool // -S
+	Preconfig bool // -preconfig
 	NoDefault bool // -nodefaults
 	NoGraphic bool
 	MemLock   bool // -overcommit mem-lock=on

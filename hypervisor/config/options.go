@@ -55,6 +55,7 @@ func options() []option {
 		{"vga", nil, "none", "no VGA", onlyNone},
 		{"audio", nil, "[driver=]none", "no audio", (*parser).audiodev},
 		{"audiodev", nil, "driver=none,id=ID", "no audio", (*parser).audiodev},
+		{"preconfig", nil, "", "wait for x-exit-preconfig before the machine is built", func(p *parser, _ string) error { p.cfg.Preconfig = true; return nil }},
 		{"nodefaults", nil, "", "nothing that was not asked for", func(p *parser, _ string) error { p.cfg.NoDefault = true; return nil }},
 		{"no-user-config", nil, "", "accepted; there are no files to read", ignore},
 		{"no-hpet", nil, "", "accepted; there is no HPET", ignore},

@@ -50,38 +50,16 @@ func (t Topology) Place(index int) (thread, core, die, socket int) {
 	return index % threads, index / threads % cores, index / threads / cores % dies, index / threads / cores / dies
 }
 
-// Builder makes the leaves of a VM's vCPUs.
-type Builder struct {
-	host    []Entry
-	spec    Spec
-	topo    Topology
-	words   set
-	amd     bool
-	Missing []string // features asked for that the host lacks, as messages
-}
-
-// New resolves spec against the leaves that KVM supports. With Spec.Enforce a
-// missing feature is an error.
-func New(supported []Entry, spec Spec, topo Topology) (*Builder, error) {
-	b := &Builder{host: supported, spec: spec, topo: topo}
-	at := features()
-	have := newSet()
-	for i, w := range words {
-		have[i] = b.register(w.leaf, w.index, w.reg)
-	}
-	b.words = b.wanted(at, have)
-	b.emulated(at, have)
-	b.drop(have)
-	if spec.Enforce && len(b.Missing) > 0 {
-		return nil, fmt.Errorf("host doesn't support requested features: %s", strings.Join(b.Missing, ", "))
-	}
-	b.amd = b.vendor() == amd
-	return b, nil
+// Host is what KVM can do.
+type Host struct {
+	Leaves []Entry           // KVM_GET_SUPPORTED_CPUID
+	MSRs   map[uint32]uint64 // the feature MSRs that it has
+	Brand  string            // the processor's name for people, where KVM does not tell
 }
 
 // register returns what the host has in a register of a leaf.
-func (b *Builder) register(leaf, index uint32, r Register) uint32 {
-	for _, e := range b.host {
+func (h *Host) register(leaf, index uint32, r Register) uint32 {
+	for _, e := range h.Leaves {
 		if e.Function == leaf && (e.Index == index || e.Flags&FlagIndex == 0) {
 			return [...]uint32{e.EAX, e.EBX, e.ECX, e.EDX}[r]
 		}
@@ -89,73 +67,177 @@ func (b *Builder) register(leaf, index uint32, r Register) uint32 {
 	return 0
 }
 
-// wanted returns the features of the model with the switches applied.
-func (b *Builder) wanted(at map[string]bit, have set) set {
-	s := newSet()
-	if m := lookup(b.spec.Model); m != nil {
-		s = m.set(at)
-		for _, f := range []string{"kvmclock", "kvm-nopiodelay", "kvm-clock2", "kvm-asyncpf", "kvm-steal-time", "kvm-pv-eoi", "kvmclock-stable-bit"} {
-			s.put(at[f], have.has(at[f]))
-		}
-	} else {
-		copy(s, have)
-		if b.spec.Migratable {
-			s.put(at["invtsc"], false)
-		}
-	}
-	if lookup(b.spec.Model) != nil {
-		// What QEMU switches off under KVM unless it is asked for.
-		for _, f := range []string{"acpi", "monitor", "svm"} {
-			s.put(at[f], false)
+// withheld are features that KVM may offer and that need more than it: performance
+// counters, enclaves, processor trace.
+var withheld = []string{"pdcm", "arch-lbr", "sgx", "sgxlc", "intel-pt"}
+
+// features returns all features that a guest can have.
+func (h *Host) features() set {
+	have := newSet()
+	for i := range words {
+		switch w := &words[i]; {
+		case w.msr == 0:
+			have[i] = uint64(h.register(w.leaf, w.index, w.reg))
+		case w.allowed:
+			have[i] = h.MSRs[w.msr] >> 32
+		default:
+			have[i] = h.MSRs[w.msr]
 		}
 	}
-	for _, t := range b.spec.toggles {
-		s.put(t.at, t.on)
+	// What KVM provides whatever KVM_GET_SUPPORTED_CPUID says. KVM claims
+	// arch-capabilities for processors without such a register, too.
+	have.put(true, "x2apic", "tsc-deadline", "hypervisor", "arat", "kvm-hint-dedicated", "mtrr", "pat", "mce", "mca")
+	have.put(true, "topoext")
+	have.put(false, withheld...)
+	have[word1ECX] &^= osxsave
+	have[word7ECX] &^= ospke
+	have[wordExtEDX] |= have[word1EDX] & aliasedEDX
+	if _, ok := h.MSRs[msrArchCapabilities]; !ok {
+		have.put(false, "arch-capabilities")
 	}
-	return s
+	have.depend()
+	return have
 }
 
-// emulated adds what KVM provides whatever KVM_GET_SUPPORTED_CPUID says.
-func (b *Builder) emulated(at map[string]bit, have set) {
-	for _, f := range []string{"x2apic", "tsc-deadline", "hypervisor"} {
-		have.put(at[f], true)
+// Bits that show what the guest's system does, and those of leaf 1's EDX that AMD
+// repeats in leaf 0x80000001.
+const (
+	osxsave    = 1 << 27
+	ospke      = 1 << 4
+	aliasedEDX = 0x0183f3ff
+)
+
+// Builder makes the leaves of a VM's vCPUs.
+type Builder struct {
+	host    Host
+	spec    Spec
+	topo    Topology
+	model   *Model // nil for the host's own, and base
+	want    set    // what the model and the switches ask for
+	words   set    // what of that the host has
+	amd     bool
+	Missing []string // features asked for that the host lacks, as messages
+	// Unavailable are their names.
+	Unavailable []string
+}
+
+// New resolves spec against what KVM supports. With Spec.Enforce a missing
+// feature is an error.
+func New(host Host, spec Spec, topo Topology) (*Builder, error) {
+	b := &Builder{host: host, spec: spec, topo: topo, model: lookup(spec.Model, spec.Latest)}
+	have := host.features()
+	if err := b.resolve(have); err != nil {
+		return nil, err
 	}
-	off := map[bit]bool{}
+	b.amd = b.Vendor() == amd
+	b.drop(have)
+	if b.amd {
+		b.words[wordExtEDX] |= b.words[word1EDX] & aliasedEDX
+	}
+	if spec.Enforce && len(b.Missing) > 0 {
+		return nil, fmt.Errorf("host doesn't support requested features: %s", strings.Join(b.Missing, ", "))
+	}
+	return b, nil
+}
+
+// likeHost says that the model is whatever the host has.
+func (s *Spec) likeHost() bool { return s.Model == modelHost || s.Model == modelMax }
+
+// resolve finds the features that are wanted: the model's with the switches
+// applied.
+func (b *Builder) resolve(have set) error {
+	b.want = newSet()
+	switch {
+	case b.spec.likeHost():
+		b.takeHost(have)
+	case b.model != nil:
+		copy(b.want, b.model.features)
+		b.want.put(true, "hypervisor")
+		// What QEMU switches on and off under KVM unless it is asked for.
+		b.want.put(true, "kvmclock", "kvm-nopiodelay", "kvm-asyncpf", "kvm-steal-time", "kvm-pv-eoi", "kvmclock-stable-bit", "x2apic")
+		b.want.put(false, "acpi", "monitor", "svm")
+	}
+	for i := range words {
+		if words[i].vmx() {
+			b.want[i] = have[i]
+		}
+	}
 	for _, t := range b.spec.toggles {
-		off[t.at] = !t.on
+		b.want.put(t.on, t.name)
 	}
-	for _, f := range []string{"x2apic", "hypervisor"} {
-		b.words.put(at[f], !off[at[f]])
+	b.want.depend()
+	for _, t := range b.spec.toggles {
+		if words[t.at.word].vmx() && !t.on && b.want.has("vmx") && have.has(t.name) {
+			return fmt.Errorf("CPU property '%s' is only available as on", t.name)
+		}
 	}
-	if lookup(b.spec.Model) == nil {
-		b.words.put(at["tsc-deadline"], !off[at["tsc-deadline"]])
+	if b.spec.HideKVM {
+		b.want[wordKVM] = 0
 	}
-	b.words.put(at["osxsave"], false)
-	b.words.put(at["ospke"], false)
+	return nil
+}
+
+// takeHost asks for everything but what makes the guest hard to move, and what
+// only users can know to be right.
+func (b *Builder) takeHost(have set) {
+	copy(b.want, have)
+	if b.spec.Migratable {
+		for i := range words {
+			b.want[i] &= words[i].named()
+		}
+		b.want.put(false, "invtsc")
+	}
+	b.want.put(false, "topoext", "kvm-hint-dedicated")
 }
 
 // drop removes what the host lacks and notes it.
 func (b *Builder) drop(have set) {
+	b.words = newSet()
 	for i, w := range words {
-		missing := b.words[i] &^ have[i]
-		for n := range 32 {
-			if missing&(1<<n) != 0 && w.names[n] != "" {
-				b.Missing = append(b.Missing, fmt.Sprintf("CPUID.%02XH:%s.%s [bit %d]", w.leaf, w.reg, w.names[n], n))
+		missing := b.want[i] &^ have[i]
+		for n, name := range w.names {
+			if missing&(1<<n) != 0 && name != "" {
+				b.Missing = append(b.Missing, w.message(n))
+				b.Unavailable = append(b.Unavailable, name)
 			}
 		}
-		b.words[i] &= have[i]
+		b.words[i] = b.want[i] & have[i]
+		if i == wordARAT {
+			b.dropState()
+		}
 	}
 }
 
-func (b *Builder) vendor() string {
-	if b.spec.Vendor != "" {
+// dropState notes the features whose extended state the host cannot save; QEMU
+// tells of them after the word of leaf 6.
+func (b *Builder) dropState() {
+	missing := b.want.components() &^ b.host.components()
+	for n, name := range xstate {
+		if missing&(1<<n) != 0 {
+			b.Missing = append(b.Missing, fmt.Sprintf("CPUID.0DH:EAX.%s [bit %d]", name, n))
+			b.Unavailable = append(b.Unavailable, name)
+		}
+	}
+}
+
+// message names a bit as QEMU's messages do.
+func (w *word) message(n int) string {
+	if w.msr != 0 {
+		return fmt.Sprintf("MSR(%XH).%s [bit %d]", w.msr, w.names[n], n)
+	}
+	return fmt.Sprintf("CPUID.%02XH:%s.%s [bit %d]", w.leaf, w.reg, w.names[n], n)
+}
+
+// Vendor returns the name of the processor's maker.
+func (b *Builder) Vendor() string {
+	if b.spec.Vendor != "" || b.spec.Model == modelBase {
 		return b.spec.Vendor
 	}
 	// The host's, whatever the model: instructions differ between makers in ways
 	// that no feature bit shows (SYSENTER in compatibility mode, for one).
 	var v []byte
 	for _, r := range []Register{EBX, EDX, ECX} {
-		v = binary.LittleEndian.AppendUint32(v, b.register(0, 0, r))
+		v = binary.LittleEndian.AppendUint32(v, b.host.register(0, 0, r))
 	}
 	return string(v)
 }
@@ -165,7 +247,7 @@ func (b *Builder) PhysBits() int {
 	if b.spec.PhysBits != 0 {
 		return b.spec.PhysBits
 	}
-	if n := int(b.register(0x80000008, 0, EAX) & 0xff); n != 0 {
+	if n := int(b.host.register(0x80000008, 0, EAX) & 0xff); n != 0 {
 		return n
 	}
 	return 36

@@ -1,76 +1,147 @@
 package cpuid
 
-import "strings"
+import (
+	_ "embed"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+)
 
 // Model is a processor model that -cpu names.
 type Model struct {
-	Name, Desc              string
+	Name, Desc string
+	// AliasOf is the version that a name without one stands for.
+	AliasOf                 string
 	Vendor                  string // 12 characters
 	Family, Model, Stepping int
-	features                string // names, separated by blanks, beyond those of base
-	base                    string // model whose features it has too
-	brand                   string
+	level, xlevel           uint32 // highest leaves, basic and extended
+	features                set
+	also                    []string // other names
 }
 
 const (
 	intel = "GenuineIntel"
 	amd   = "AuthenticAMD"
-	x64   = "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 pni cx16 syscall nx lm "
 )
 
-var models = []Model{
-	{Name: "qemu64", Desc: "QEMU Virtual CPU", Vendor: amd, Family: 15, Model: 107, Stepping: 1, features: x64 + "hypervisor lahf-lm svm", brand: "QEMU Virtual CPU version 2.5+"},
-	{Name: "kvm64", Desc: "Common KVM processor", Vendor: intel, Family: 15, Model: 6, Stepping: 1, features: x64 + "vme hypervisor", brand: "Common KVM processor"},
-	{Name: "Conroe", Desc: "Intel Celeron_4x0 (Conroe/Merom Class Core 2)", Vendor: intel, Family: 6, Model: 15, Stepping: 3, features: x64 + "vme ssse3 lahf-lm"},
-	{Name: "Penryn", Desc: "Intel Core 2 Duo P9xxx (Penryn Class Core 2)", Vendor: intel, Family: 6, Model: 23, Stepping: 3, base: "Conroe", features: "sse4.1"},
-	{Name: "Nehalem", Desc: "Intel Core i7 9xx (Nehalem Class Core i7)", Vendor: intel, Family: 6, Model: 26, Stepping: 3, base: "Penryn", features: "popcnt sse4.2"},
-	{Name: "Westmere", Desc: "Westmere E56xx/L56xx/X56xx (Nehalem-C)", Vendor: intel, Family: 6, Model: 44, Stepping: 1, base: "Nehalem", features: "aes pclmulqdq"},
-	{Name: "SandyBridge", Desc: "Intel Xeon E312xx (Sandy Bridge)", Vendor: intel, Family: 6, Model: 42, Stepping: 1, base: "Westmere", features: "avx xsave tsc-deadline x2apic rdtscp xsaveopt"},
-	{Name: "IvyBridge", Desc: "Intel Xeon E3-12xx v2 (Ivy Bridge)", Vendor: intel, Family: 6, Model: 58, Stepping: 9, base: "SandyBridge", features: "fsgsbase smep erms f16c rdrand"},
-	{Name: "Haswell-noTSX", Desc: "Intel Core Processor (Haswell, no TSX)", Vendor: intel, Family: 6, Model: 60, Stepping: 1, base: "IvyBridge", features: "bmi1 bmi2 avx2 invpcid fma pcid movbe abm"},
-	{Name: "Haswell", Desc: "Intel Core Processor (Haswell)", Vendor: intel, Family: 6, Model: 60, Stepping: 4, base: "Haswell-noTSX", features: "hle rtm"},
-	{Name: "Broadwell-noTSX", Desc: "Intel Core Processor (Broadwell, no TSX)", Vendor: intel, Family: 6, Model: 61, Stepping: 2, base: "Haswell-noTSX", features: "rdseed adx smap 3dnowprefetch"},
-	{Name: "Broadwell", Desc: "Intel Core Processor (Broadwell)", Vendor: intel, Family: 6, Model: 61, Stepping: 2, base: "Broadwell-noTSX", features: "hle rtm"},
-	{Name: "Skylake-Client", Desc: "Intel Core Processor (Skylake)", Vendor: intel, Family: 6, Model: 94, Stepping: 3, base: "Broadwell", features: "xsavec xgetbv1"},
-	{Name: "Skylake-Client-noTSX-IBRS", Desc: "Intel Core Processor (Skylake, IBRS, no TSX)", Vendor: intel, Family: 6, Model: 94, Stepping: 3, base: "Broadwell-noTSX", features: "xsavec xgetbv1 spec-ctrl"},
-	{Name: "Skylake-Server", Desc: "Intel Xeon Processor (Skylake)", Vendor: intel, Family: 6, Model: 85, Stepping: 4, base: "Skylake-Client", features: "avx512f avx512dq avx512bw avx512cd avx512vl clwb clflushopt pdpe1gb pku"},
-	{Name: "Skylake-Server-noTSX-IBRS", Desc: "Intel Xeon Processor (Skylake, IBRS, no TSX)", Vendor: intel, Family: 6, Model: 85, Stepping: 4, base: "Skylake-Client-noTSX-IBRS", features: "avx512f avx512dq avx512bw avx512cd avx512vl clwb clflushopt pdpe1gb pku"},
-	{Name: "Cascadelake-Server-noTSX", Desc: "Intel Xeon Processor (Cascadelake, no TSX)", Vendor: intel, Family: 6, Model: 85, Stepping: 6, base: "Skylake-Server-noTSX-IBRS", features: "avx512vnni ssbd arch-capabilities"},
-	{Name: "Cascadelake-Server", Desc: "Intel Xeon Processor (Cascadelake)", Vendor: intel, Family: 6, Model: 85, Stepping: 6, base: "Cascadelake-Server-noTSX", features: "hle rtm"},
-	{Name: "Icelake-Server-noTSX", Desc: "Intel Xeon Processor (Icelake, no TSX)", Vendor: intel, Family: 6, Model: 134, Stepping: 0, base: "Cascadelake-Server-noTSX", features: "avx512vbmi umip avx512vbmi2 gfni vaes vpclmulqdq avx512bitalg avx512-vpopcntdq la57 wbnoinvd"},
-	{Name: "Icelake-Server", Desc: "Intel Xeon Processor (Icelake)", Vendor: intel, Family: 6, Model: 134, Stepping: 0, base: "Icelake-Server-noTSX", features: "hle rtm"},
-	{Name: "Opteron_G3", Desc: "AMD Opteron 23xx (Gen 3 Class Opteron)", Vendor: amd, Family: 16, Model: 2, Stepping: 3, features: x64 + "vme popcnt monitor rdtscp lahf-lm svm abm sse4a misalignsse"},
-	{Name: "EPYC", Desc: "AMD EPYC Processor", Vendor: amd, Family: 23, Model: 1, Stepping: 2, features: x64 + "vme rdrand f16c avx xsave aes movbe popcnt sse4.2 sse4.1 fma ssse3 pclmulqdq rdtscp pdpe1gb fxsr-opt mmxext osvw 3dnowprefetch misalignsse sse4a abm cr8legacy svm lahf-lm topoext fsgsbase bmi1 avx2 smep bmi2 rdseed adx smap clflushopt sha-ni xsaveopt xsavec xgetbv1 npt nrip-save"},
-	{Name: "EPYC-IBPB", Desc: "AMD EPYC Processor (with IBPB)", Vendor: amd, Family: 23, Model: 1, Stepping: 2, base: "EPYC", features: "ibpb"},
-	{Name: "EPYC-Rome", Desc: "AMD EPYC-Rome Processor", Vendor: amd, Family: 23, Model: 49, Stepping: 0, base: "EPYC-IBPB", features: "perfctr-core clzero xsaveerptr wbnoinvd amd-stibp clwb rdpid umip"},
-	{Name: "EPYC-Milan", Desc: "AMD EPYC-Milan Processor", Vendor: amd, Family: 25, Model: 1, Stepping: 1, base: "EPYC-Rome", features: "pcid erms invpcid pku fsrm ssbd spec-ctrl stibp amd-ssbd svme-addr-chk"},
-}
+// The models that are not in the table.
+const (
+	modelHost = "host"
+	modelMax  = "max"
+	modelBase = "base"
+)
 
-// Models lists the named models, and the special ones.
-func Models() []Model {
-	return append([]Model{
-		{Name: "host", Desc: "processor with all supported host features"},
-		{Name: "max", Desc: "Enables all features supported by the accelerator in the current host"},
-	}, models...)
-}
+// DefaultModel is what a machine has without -cpu.
+const DefaultModel = "qemu64"
 
-func lookup(name string) *Model {
-	for i := range models {
-		if models[i].Name == name {
-			return &models[i]
+// table describes the models, one a line, with fields between bars: name, other names,
+// vendor, family, model, stepping, highest basic and extended leaf, brand, the
+// model whose features it has too, and the differences from that.
+//
+//go:embed models.txt
+var table string
+
+// versions are the models of the table, in its order: versions of one are next
+// to each other, the oldest first.
+var versions = sync.OnceValue(func() []*Model {
+	var all []*Model
+	for line := range strings.Lines(table) {
+		m, err := parseModel(strings.TrimSuffix(line, "\n"), all)
+		if err != nil {
+			panic(fmt.Sprintf("cpuid: models.txt: %s: %v", line, err))
+		}
+		all = append(all, m)
+	}
+	return all
+})
+
+// parseModel reads a line of the table; before are the models above it.
+func parseModel(line string, before []*Model) (*Model, error) {
+	f := strings.Split(line, "|")
+	if len(f) != 11 {
+		return nil, fmt.Errorf("%d fields", len(f))
+	}
+	m := &Model{Name: f[0], also: strings.FieldsFunc(f[1], func(r rune) bool { return r == ',' }), Vendor: f[2], Desc: f[8], features: newSet()}
+	var n [5]uint64
+	for i, bits := range [...]int{8, 8, 4, 32, 32} {
+		var err error
+		if n[i], err = strconv.ParseUint(f[3+i], 0, bits); err != nil {
+			return nil, err
 		}
 	}
-	return nil
+	m.Family, m.Model, m.Stepping, m.level, m.xlevel = int(n[0]), int(n[1]), int(n[2]), uint32(n[3]), uint32(n[4])
+	if f[9] != "-" {
+		i := slices.IndexFunc(before, func(o *Model) bool { return o.Name == f[9] })
+		if i < 0 {
+			return nil, fmt.Errorf("no model %s", f[9])
+		}
+		copy(m.features, before[i].features)
+	}
+	for _, d := range strings.Fields(f[10]) {
+		if features()[d[1:]].mask == 0 {
+			return nil, fmt.Errorf("no feature %s", d)
+		}
+		m.features.put(d[0] == '+', d[1:])
+	}
+	return m, nil
 }
 
-// set returns the model's features.
-func (m *Model) set(at map[string]bit) set {
-	s := newSet()
-	if m.base != "" {
-		s = lookup(m.base).set(at)
+// family returns a versioned model's name without the version.
+func (m *Model) family() string { return m.Name[:strings.LastIndex(m.Name, "-v")] }
+
+// Models lists the named models, and the special ones. Names without a version
+// stand for the first, or with latest for the last.
+func Models(latest bool) []Model {
+	all := []Model{
+		{Name: modelHost, Desc: "processor with all supported host features"},
+		{Name: modelMax, Desc: "Enables all features supported by the accelerator in the current host"},
+		{Name: modelBase, Desc: "base CPU model type with no features enabled"},
 	}
-	for _, f := range strings.Fields(m.features) {
-		s.put(at[f], true)
+	last := ""
+	for _, m := range versions() {
+		if m.family() != last {
+			last = m.family()
+			all = append(all, *lookup(last, latest))
+		}
+		for _, name := range m.also {
+			all = append(all, *lookup(name, latest))
+		}
+		all = append(all, *m)
 	}
-	return s
+	return all
+}
+
+// lookup returns the model with a name of any kind, nil for the special ones and
+// those that there are not.
+func lookup(name string, latest bool) *Model {
+	var found *Model
+	for _, m := range versions() {
+		switch {
+		case m.Name == name:
+			return m
+		case slices.Contains(m.also, name), m.family() == name && (found == nil || latest):
+			found = m
+		}
+	}
+	if found == nil {
+		return nil
+	}
+	alias := *found
+	alias.Name, alias.AliasOf = name, found.Name
+	return &alias
+}
+
+// TypeName returns the QOM type of a model.
+func TypeName(model string) string { return model + "-x86_64-cpu" }
+
+// Static tells whether the model never changes, MigrationSafe whether it means the
+// same on every host.
+func (m *Model) Static() bool        { return m.Name == modelBase }
+func (m *Model) MigrationSafe() bool { return m.Name != modelHost && m.Name != modelMax }
+
+// known tells whether there is a model with a name.
+func known(name string) bool {
+	return name == modelHost || name == modelMax || name == modelBase || lookup(name, false) != nil
 }

@@ -167,6 +167,7 @@ const (
 	nrCreateVM            = 0x01
 	nrGetMSRIndexList     = 0x02
 	nrGetSupportedCPUID   = 0x05
+	nrGetMSRFeatureList   = 0x0a
 	nrGetDirtyLog         = 0x42
 	nrSetUserMemoryRegion = 0x46
 	nrSetTSSAddr          = 0x47

@@ -49,6 +49,7 @@ const (
 	CapMaxVCPUID         = gokvm.CapMAXVCPUID
 	CapX2APICAPI         = gokvm.CapX2APICAPI
 	CapImmediateExit     = gokvm.CapImmediateExit
+	CapGetMSRFeatures    = gokvm.CapGETMSRFeatures
 	CapExceptionPayload  = gokvm.CapExceptionPayload
 	CapManualDirtyLog    = gokvm.CapManualDirtyLogProtect2
 	CapSregs2            = gokvm.CapSREGS2

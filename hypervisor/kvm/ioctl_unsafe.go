@@ -89,12 +89,12 @@ func (a array[E]) ioctl(fd int, op func(nr, size uintptr) uintptr, nr uintptr) (
 	return ioctl(fd, op(nr, arrayHeader), unsafe.Pointer(&a.words[0]))
 }
 
-// msrList makes KVM_GET_MSR_INDEX_LIST with room for n indices and returns how
-// many there are.
-func msrList(fd, n int) ([]uint32, int, error) {
+// msrList makes a call that lists MSRs with room for n indices and returns how many
+// there are.
+func msrList(fd int, nr uintptr, n int) ([]uint32, int, error) {
 	list := make([]uint32, 1+n)
 	list[0] = uint32(n)
-	_, err := ioctl(fd, gokvm.IIOWR(nrGetMSRIndexList, unsafe.Sizeof(list[0])), unsafe.Pointer(&list[0]))
+	_, err := ioctl(fd, gokvm.IIOWR(nr, unsafe.Sizeof(list[0])), unsafe.Pointer(&list[0]))
 	return list[1:], int(list[0]), err
 }
 

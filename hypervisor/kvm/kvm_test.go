@@ -147,6 +147,9 @@ func TestSystemLists(t *testing.T) {
 	if err != nil || len(msrs) < 10 {
 		t.Errorf("%d MSRs, %v", len(msrs), err)
 	}
+	if features, err := s.FeatureMSRs(); err != nil || s.Check(CapGetMSRFeatures) != 0 && len(features) == 0 {
+		t.Errorf("%d feature MSRs, %v", len(features), err)
+	}
 	if banks, err := s.MCECap(); err != nil || banks&0xff == 0 {
 		t.Errorf("MCE capabilities %#x, %v", banks, err)
 	}

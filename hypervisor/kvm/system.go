@@ -97,16 +97,42 @@ func (s *System) SupportedCPUID() ([]CPUIDEntry2, error) {
 
 // MSRIndexList returns the MSRs that make up a vCPU's state
 // (KVM_GET_MSR_INDEX_LIST).
-func (s *System) MSRIndexList() ([]uint32, error) {
-	_, n, err := msrList(s.fd, 0)
+func (s *System) MSRIndexList() ([]uint32, error) { return s.msrList(nrGetMSRIndexList) }
+
+func (s *System) msrList(nr uintptr) ([]uint32, error) {
+	_, n, err := msrList(s.fd, nr, 0)
 	if err != nil && !errors.Is(err, unix.E2BIG) {
 		return nil, fmt.Errorf("count the MSRs of KVM: %w", err)
 	}
-	list, n, err := msrList(s.fd, n)
+	list, n, err := msrList(s.fd, nr, n)
 	if err != nil {
 		return nil, fmt.Errorf("list the MSRs of KVM: %w", err)
 	}
 	return list[:min(n, len(list))], nil
+}
+
+// FeatureMSRs returns the MSRs that tell of features, with what KVM can give a guest of
+// them (KVM_GET_MSR_FEATURE_INDEX_LIST). It is empty where KVM is too old for that.
+func (s *System) FeatureMSRs() (map[uint32]uint64, error) {
+	values := map[uint32]uint64{}
+	if s.Check(CapGetMSRFeatures) == 0 {
+		return values, nil
+	}
+	list, err := s.msrList(nrGetMSRFeatureList)
+	if err != nil {
+		return nil, err
+	}
+	for _, index := range list {
+		a := newArray[MSREntry](1)
+		a.entries[0].Index = index
+		switch n, err := a.ioctl(s.fd, gokvm.IIOWR, nrGetMSRs); {
+		case err != nil:
+			return nil, fmt.Errorf("get feature MSR %#x of KVM: %w", index, err)
+		case n == 1:
+			values[index] = a.entries[0].Data
+		}
+	}
+	return values, nil
 }
 
 // MCECap returns the machine-check capabilities that KVM can give a vCPU: the

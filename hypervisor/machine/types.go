@@ -22,13 +22,25 @@ type Type struct {
 	Alias   string // another name that is listed
 	Desc    string
 	Default bool
-	MaxCPUs int // the most that -smp may ask for; KVM's own limit may be lower
+	MaxCPUs int    // the most that -smp may ask for; KVM's own limit may be lower
+	RAM     string // id of the memory that it makes
+	// Latest says that names of processor models without a version mean the latest.
+	Latest bool
+	// Versions are names of earlier versions, which are this one here.
+	Versions []string
 }
 
 var types = []Type{
-	{Kind: MicroVM, Name: "microvm", Desc: "minimal machine: PCI Express, serial port, ACPI events", MaxCPUs: 1024},
-	{Kind: Q35, Name: "pc-q35-7.2", Alias: "q35", Desc: "Standard PC (Q35 + ICH9, 2009)", Default: true, MaxCPUs: 1024},
-	{Kind: None, Name: "none", Desc: "empty machine", MaxCPUs: 1},
+	{Kind: MicroVM, Name: "microvm", Desc: "minimal machine: PCI Express, serial port, ACPI events", MaxCPUs: 1024, RAM: "microvm.ram", Latest: true},
+	{Kind: Q35, Name: "pc-q35-7.2", Alias: "q35", Desc: "Standard PC (Q35 + ICH9, 2009)", Default: true, MaxCPUs: 1024, RAM: "pc.ram", Versions: q35Versions},
+	{Kind: None, Name: "none", Desc: "empty machine", MaxCPUs: 1, RAM: "ram"},
+}
+
+// q35Versions are QEMU's versions of q35 before the current one.
+var q35Versions = []string{
+	"pc-q35-2.4", "pc-q35-2.5", "pc-q35-2.6", "pc-q35-2.7", "pc-q35-2.8", "pc-q35-2.9", "pc-q35-2.10", "pc-q35-2.11", "pc-q35-2.12",
+	"pc-q35-3.0", "pc-q35-3.1", "pc-q35-4.0", "pc-q35-4.0.1", "pc-q35-4.1", "pc-q35-4.2", "pc-q35-5.0", "pc-q35-5.1", "pc-q35-5.2",
+	"pc-q35-6.0", "pc-q35-6.1", "pc-q35-6.2", "pc-q35-7.0", "pc-q35-7.1",
 }
 
 // Types lists the machine types in the order of -machine help.

@@ -40,6 +40,9 @@ type Config struct {
 	TSCKHz int               // 0 for the host's
 	// MCECap is IA32_MCG_CAP, at most kvm.System.MCECap; 0 for KVM's default.
 	MCECap uint64
+	// Features are MSRs that tell of the processor's features, where they are to
+	// differ from KVM's defaults.
+	Features []kvm.MSREntry
 	// Thread is the name of its thread, up to 15 characters; "" keeps the process's.
 	Thread string
 }
@@ -90,6 +93,9 @@ func (c *VCPU) setUp() error {
 		if err := c.kv.SetTSCKHz(c.cfg.TSCKHz); err != nil {
 			return err
 		}
+	}
+	if err := setMSRs(c.kv, c.cfg.Features); err != nil {
+		return err
 	}
 	if c.cfg.MCECap != 0 {
 		return c.kv.SetupMCE(c.cfg.MCECap)

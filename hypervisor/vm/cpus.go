@@ -3,6 +3,8 @@ package vm
 import (
 	"context"
 	"fmt"
+	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -32,7 +34,7 @@ func (v *VM) makeCPUs(context.Context) error {
 	if limit := h.kvm.MaxVCPUs(); smp.CPUs > limit || smp.MaxCPUs > limit {
 		return fmt.Errorf("-smp %d: KVM supports %d vCPUs", smp.MaxCPUs, limit)
 	}
-	topo := cpuid.Topology{Sockets: smp.Sockets, Dies: smp.Dies, Cores: smp.Cores, Threads: smp.Threads}
+	topo := v.topology()
 	if err := v.resolveCPU(topo); err != nil {
 		return err
 	}
@@ -59,6 +61,7 @@ func (v *VM) makeCPUs(context.Context) error {
 		}
 		c, err := vcpu.New(h.kvm, vcpu.Config{
 			Thread: name, Index: i, APICID: int(id), CPUID: kvmLeaves(h.cpuid.Leaves(i)), TSCKHz: h.cpuid.TSCKHz(), MCECap: mce&mceFlags | mceBanks,
+			Features: kvmMSRs(h.cpuid.MSRs()),
 		}, vcpu.Spaces{Ports: &h.board.Ports, MMIO: &h.board.MMIO, RAM: h.mem}, sink{v})
 		if err != nil {
 			return fmt.Errorf("vCPU %d: %w", i, err)
@@ -74,7 +77,7 @@ func (v *VM) makeCPUs(context.Context) error {
 
 // resolveCPU matches the model that was asked for with what KVM can do.
 func (v *VM) resolveCPU(topo cpuid.Topology) error {
-	supported, err := v.hw.sys.SupportedCPUID()
+	host, err := cpuHost(v.hw.sys)
 	if err != nil {
 		return err
 	}
@@ -82,11 +85,8 @@ func (v *VM) resolveCPU(topo cpuid.Topology) error {
 	if err != nil {
 		return err
 	}
-	leaves := make([]cpuid.Entry, len(supported))
-	for i, e := range supported {
-		leaves[i] = cpuid.Entry{Function: e.Function, Index: e.Index, Flags: e.Flags, EAX: e.Eax, EBX: e.Ebx, ECX: e.Ecx, EDX: e.Edx}
-	}
-	if v.hw.cpuid, err = cpuid.New(leaves, spec, topo); err != nil {
+	spec.Latest = v.LatestCPUs()
+	if v.hw.cpuid, err = cpuid.New(host, spec, topo); err != nil {
 		return fmt.Errorf("-cpu %s: %w", v.cfg.CPU, err)
 	}
 	if spec.Check {
@@ -95,6 +95,39 @@ func (v *VM) resolveCPU(topo cpuid.Topology) error {
 		}
 	}
 	return nil
+}
+
+// cpuHost asks KVM what processors it can give.
+func cpuHost(sys *kvm.System) (cpuid.Host, error) {
+	supported, err := sys.SupportedCPUID()
+	if err != nil {
+		return cpuid.Host{}, err
+	}
+	leaves := make([]cpuid.Entry, len(supported))
+	for i, e := range supported {
+		leaves[i] = cpuid.Entry{Function: e.Function, Index: e.Index, Flags: e.Flags, EAX: e.Eax, EBX: e.Ebx, ECX: e.Ecx, EDX: e.Edx}
+	}
+	msrs, err := sys.FeatureMSRs()
+	return cpuid.Host{Leaves: leaves, MSRs: msrs, Brand: hostBrand()}, err
+}
+
+// hostBrand returns what the kernel calls the host's processor, "" if it does not say.
+func hostBrand() string {
+	text, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil {
+		return ""
+	}
+	_, rest, _ := strings.Cut(string(text), "\nmodel name")
+	line, _, _ := strings.Cut(rest, "\n")
+	return strings.Trim(line, "\t :")
+}
+
+func kvmMSRs(list []cpuid.MSR) []kvm.MSREntry {
+	out := make([]kvm.MSREntry, len(list))
+	for i, m := range list {
+		out[i] = kvm.MSREntry{Index: m.Index, Data: m.Value}
+	}
+	return out
 }
 
 func kvmLeaves(leaves []cpuid.Entry) []kvm.CPUIDEntry2 {

@@ -2,9 +2,7 @@ package vm
 
 import (
 	"errors"
-	"fmt"
 
-	"hv/hypervisor/cpuid"
 	"hv/hypervisor/vmqmp"
 	"hv/qmp/qapi"
 )
@@ -57,24 +55,13 @@ func (v *VM) Name() string { return v.cfg.Name }
 // UUID returns the VM's UUID.
 func (v *VM) UUID() string { return v.cfg.UUID }
 
-// KVM reports whether it is KVM that runs the machine.
-func (v *VM) KVM() bool { return v.clock == nil }
-
-// CPUs describes the vCPUs.
-func (v *VM) CPUs() []qapi.CpuInfoFast {
-	smp := v.cfg.SMP
-	topo := cpuid.Topology{Sockets: smp.Sockets, Dies: smp.Dies, Cores: smp.Cores, Threads: smp.Threads}
-	var out []qapi.CpuInfoFast
-	for i, tid := range v.hw.threads() {
-		thread, core, die, socket := topo.Place(i)
-		place := [4]int64{int64(thread), int64(core), int64(die), int64(socket)}
-		out = append(out, qapi.CpuInfoFast{
-			CpuIndex: int64(i), QomPath: fmt.Sprintf("/machine/unattached/device[%d]", i), ThreadId: int64(tid),
-			Target: qapi.SysEmuTargetX8664,
-			Props:  &qapi.CpuInstanceProperties{ThreadId: &place[0], CoreId: &place[1], DieId: &place[2], SocketId: &place[3]},
-		})
+// KVM reports whether it is KVM that runs the machine, or could.
+func (v *VM) KVM() bool {
+	if v.clock != nil {
+		return false
 	}
-	return out
+	_, err := v.CPUHost()
+	return err == nil
 }
 
 // SetActions changes what happens when the guest does something.

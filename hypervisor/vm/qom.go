@@ -17,7 +17,7 @@ func (v *VM) Types() *qom.Types { return newTypes(v.opt.Registry) }
 // Objects returns the tree of objects as it is now. Control goroutine only.
 func (v *VM) Objects() *qom.Object {
 	root := qom.New("container")
-	m := root.Add("machine", qom.New(machineType(v.hw.board.Type()), v.machineProps()...))
+	m := root.Add("machine", qom.New(machineType(v.board()), v.machineProps()...))
 	peripheral := m.Add("peripheral", qom.New("container"))
 	anon := m.Add("peripheral-anon", qom.New("container"))
 	for _, in := range v.tree.Devices() {
@@ -123,14 +123,18 @@ func (v *VM) addUnattached(o *qom.Object) {
 			name  string
 			value *int64
 		}{{"socket-id", c.Props.SocketId}, {"die-id", c.Props.DieId}, {"core-id", c.Props.CoreId}, {"thread-id", c.Props.ThreadId}} {
-			props = append(props, qom.Property{Name: p.name, Type: "int32", Get: qom.Int(*p.value)})
+			at := int64(0)
+			if p.value != nil {
+				at = *p.value
+			}
+			props = append(props, qom.Property{Name: p.name, Type: "int32", Get: qom.Int(at)})
 		}
 		var missing []qom.Getter
-		for _, f := range v.hw.cpuid.Missing {
+		for _, f := range v.hw.cpuid.Unavailable {
 			missing = append(missing, qom.Str(f))
 		}
 		props = append(props, qom.Property{Name: "unavailable-features", Type: "strList", Get: qom.List(missing...)})
-		o.Add(fmt.Sprintf("device[%d]", i), qom.New(cpuType(spec.Model), props...))
+		o.Add(fmt.Sprintf("device[%d]", i), qom.New(cpuid.TypeName(spec.Model), props...))
 	}
 	o.Add("rtc", qom.New("mc146818rtc", realized(false, false)...))
 }

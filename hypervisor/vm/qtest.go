@@ -91,16 +91,22 @@ func (v *VM) makeDummies() error {
 	return nil
 }
 
-// threads returns the processors' threads.
-func (h *hardware) threads() []int {
+// thread is that of the processor with an index.
+type thread struct{ index, tid int }
+
+// threads returns the processors' threads, in the order in which they came.
+func (h *hardware) threads() []thread {
+	var out []thread
 	if h.cpus == nil {
-		return h.dummy.tids
+		for i, tid := range h.dummy.tids {
+			out = append(out, thread{i, tid})
+		}
+		return out
 	}
-	var tids []int
 	for _, c := range h.cpus.VCPUs() {
-		tids = append(tids, c.Tid())
+		out = append(out, thread{c.Index(), c.Tid()})
 	}
-	return tids
+	return out
 }
 
 // openQTest serves qtest on its chardev.

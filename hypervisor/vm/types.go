@@ -61,8 +61,8 @@ func newTypes(r *qdev.Registry) *qom.Types {
 	for _, x := range concretes {
 		types = append(types, qom.Type{Name: x[0], Parent: x[1], Props: objectProps(x[0])})
 	}
-	for _, m := range cpuid.Models() {
-		types = append(types, qom.Type{Name: cpuType(m.Name), Parent: "x86_64-cpu"})
+	for _, m := range cpuid.Models(false) {
+		types = append(types, qom.Type{Name: cpuid.TypeName(m.Name), Parent: "x86_64-cpu"})
 	}
 	return qom.NewTypes(append(types, driverTypes(r)...)...)
 }
@@ -101,9 +101,6 @@ func isVirtio(d *qdev.Driver) bool {
 
 // virtioType returns the type of the device behind a virtio driver's PCI function.
 func virtioType(d *qdev.Driver) string { return strings.TrimSuffix(d.Name, "-pci") + "-device" }
-
-// cpuType returns the type of vCPUs of a model.
-func cpuType(model string) string { return model + "-x86_64-cpu" }
 
 // machineType returns the type of the machine object.
 func machineType(t *machine.Type) string { return t.Name + "-machine" }

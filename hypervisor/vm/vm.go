@@ -25,6 +25,7 @@ import (
 	"hv/devices/qdev"
 	"hv/devices/virtio/virtioballoon"
 	"hv/hypervisor/config"
+	"hv/hypervisor/cpuqmp"
 	"hv/hypervisor/lifecycle"
 	"hv/hypervisor/machine"
 	"hv/hypervisor/qtest"
@@ -74,6 +75,7 @@ type VM struct {
 	dumping    dumping
 	statistics statistics
 	events     *events.Broker
+	table      *dispatch.Table
 	server     *server.Server
 	serving    sync.WaitGroup
 	asking     sync.WaitGroup // those that wait for the control goroutine, which answers until it ends
@@ -99,16 +101,31 @@ func New(ctx context.Context, cfg *config.Config, opt Options) (*VM, error) {
 }
 
 // build makes the VM. Monitors come first: clients are greeted while KVM does its
-// part, and their commands wait for Run.
+// part, and their commands wait for Run. With -preconfig the machine is left for
+// x-exit-preconfig.
 func (v *VM) build(ctx context.Context) error {
-	for _, step := range []func(context.Context) error{
-		v.openChardevs, v.openMonitors, v.buildHardware, v.makeObjects, v.openNetdevs, v.makeDevices, v.makeCPUs, v.firstReset, v.openQTest,
-	} {
+	if err := each(ctx, v.openChardevs, v.makeObjects, v.openMonitors); err != nil || v.cfg.Preconfig {
+		return err
+	}
+	return v.buildMachine(ctx)
+}
+
+// buildMachine makes what the VM consists of.
+func (v *VM) buildMachine(ctx context.Context) error {
+	if err := each(ctx, v.buildHardware, v.openNetdevs, v.makeDevices, v.makeCPUs, v.firstReset, v.openQTest); err != nil {
+		return err
+	}
+	v.built = true
+	return nil
+}
+
+// each takes the steps of a construction until one fails.
+func each(ctx context.Context, steps ...func(context.Context) error) error {
+	for _, step := range steps {
 		if err := step(ctx); err != nil {
 			return err
 		}
 	}
-	v.built = true
 	return nil
 }
 
@@ -163,7 +180,7 @@ func (v *VM) buildHardware(context.Context) error {
 
 // Run lets the VM live and returns the process's exit status.
 func (v *VM) Run(ctx context.Context) int {
-	if !v.cfg.Paused {
+	if !v.cfg.Paused && v.built {
 		v.asking.Go(func() {
 			_ = v.control.Do(ctx, func() {
 				if err := v.control.Continue(); err != nil {
@@ -210,8 +227,11 @@ func SocketPath(name string) string { return filepath.Join("/run/vm", name+".soc
 // socket.
 func (v *VM) openMonitors(ctx context.Context) error {
 	table := dispatch.NewTable()
+	table.SetPreconfig(v.cfg.Preconfig)
+	v.table = table
 	vmqmp.Register(table, v)
 	vmqmp.RegisterOptions(table, config.CommandLineOptions)
+	cpuqmp.Register(table, v)
 	devqmp.RegisterPlug(table, v)
 	devqmp.RegisterQOM(table, v)
 	netqmp.Register(table, v)

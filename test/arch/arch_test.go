@@ -82,6 +82,7 @@ var rules = []rule{
 	{"hv/systemd", []string{"hv/systemd"}, "the systemd glue is independent of the monitor"},
 	{"hv/qmp", []string{"hv/qmp"}, "QMP carries any command table: handlers live with what they handle"},
 	{"hv/hypervisor/runstate", []string{"hv/qmp/qapi"}, "the run-state table is pure"},
+	{"hv/hypervisor/cpuqmp", []string{"hv/hypervisor/cpuid", "hv/hypervisor/machine", "hv/qmp"}, "handlers see models, boards' names and the command table"},
 	{"hv/hypervisor/boot", []string{"hv/hypervisor/mem"}, "a loader needs guest memory only"},
 	{"hv/hypervisor/irqchip", []string{"hv/hypervisor/kvm", "hv/devices/irq"}, "it joins KVM and the devices' interface"},
 	{"hv/hypervisor/vcpu", []string{"hv/hypervisor/kvm", "hv/hypervisor/mem", "hv/devices/bus"}, "a vCPU knows KVM and the buses"},
@@ -96,7 +97,7 @@ var only = []struct {
 	by       []string
 	reason   string
 }{
-	{"hv/qmp/dispatch", []string{"hv/qmp/server", "hv/qmp/dispatch", "hv/hypervisor/vm", "hv/hypervisor/vmqmp", "hv/devices/devqmp", "hv/net/netqmp"},
+	{"hv/qmp/dispatch", []string{"hv/qmp/server", "hv/qmp/dispatch", "hv/hypervisor/vm", "hv/hypervisor/vmqmp", "hv/hypervisor/cpuqmp", "hv/devices/devqmp", "hv/net/netqmp"},
 		"handlers register themselves; nobody else sees the command table"},
 	{"hv/hypervisor/vm", []string{"hv/cmd/hv", "hv/test"}, "the composition root is used by the program alone"},
 }
