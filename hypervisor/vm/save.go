@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"syscall"
 
@@ -51,9 +52,13 @@ func (h *holeyFile) fill() error {
 	if h.hole == 0 {
 		return nil
 	}
-	if at, err := h.f.Seek(int64(h.hole), io.SeekCurrent); err == nil {
+	at, err := h.f.Seek(int64(min(h.hole, math.MaxInt64)), io.SeekCurrent)
+	switch {
+	case err == nil:
 		h.hole = 0
 		return h.f.Truncate(at)
+	case !errors.Is(err, unix.ESPIPE):
+		return err
 	}
 	zeros := make([]byte, mem.PageSize)
 	for h.hole > 0 {
