@@ -25,10 +25,10 @@ func (b *Bus) Ranges() Ranges {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	memory := func(base, limit int) [2]uint64 {
-		return [2]uint64{uint64(f.get16(base)&0xfff0) << 16, uint64(f.get16(limit)&0xfff0)<<16 | memGranularity - 1}
+		return [2]uint64{uint64(f.get16(base)&0xfff0) << 16, uint64(f.get16(limit)&0xfff0)<<16 | (memGranularity - 1)}
 	}
 	r := Ranges{
-		IO:       [2]uint64{uint64(f.cfg[regIOBase]&0xf0) << 8, uint64(f.cfg[regIOLimit]&0xf0)<<8 | ioGranularity - 1},
+		IO:       [2]uint64{uint64(f.cfg[regIOBase]&0xf0) << 8, uint64(f.cfg[regIOLimit]&0xf0)<<8 | (ioGranularity - 1)},
 		Memory:   memory(regMemBase, regMemLimit),
 		Prefetch: memory(regPrefBase, regPrefLimit),
 	}

@@ -66,7 +66,7 @@ func (v *VM) Dump(a qapi.DumpGuestMemoryArgs) error {
 	if err != nil {
 		return err
 	}
-	d.status, d.total, d.resume = qapi.DumpStatusActive, 0, v.control.State() == qapi.RunStateRunning
+	d.status, d.total, d.resume = qapi.DumpStatusActive, 0, v.Running()
 	d.done.Store(0)
 	if d.resume {
 		v.control.StopIn(qapi.RunStateSaveVm)
@@ -161,7 +161,7 @@ func (v *VM) afterDump() {
 // core gathers what is to be dumped. The VM is paused.
 func (v *VM) core(a *qapi.DumpGuestMemoryArgs) (*coredump.Dump, error) {
 	d := &coredump.Dump{}
-	for _, r := range v.ram().Regions() {
+	for _, r := range v.RAM().Regions() {
 		d.Blocks = append(d.Blocks, coredump.Block{Base: r.Base, Data: r.Data})
 	}
 	if a.Begin != nil {
@@ -211,7 +211,7 @@ func (v *VM) segments(d *coredump.Dump) error {
 	seen := map[coredump.Segment]bool{}
 	for _, c := range d.CPUs {
 		s := paging.State{CR0: c.Sregs.CR0, CR3: c.Sregs.CR3, CR4: c.Sregs.CR4, EFER: c.Sregs.EFER}
-		found, err := paging.Mappings(v.ram(), s)
+		found, err := paging.Mappings(v.RAM(), s)
 		if err != nil {
 			return fmt.Errorf("dump: %w", err)
 		}

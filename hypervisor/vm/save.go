@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"syscall"
 
@@ -51,9 +52,13 @@ func (h *holeyFile) fill() error {
 	if h.hole == 0 {
 		return nil
 	}
-	if at, err := h.f.Seek(int64(h.hole), io.SeekCurrent); err == nil {
+	at, err := h.f.Seek(int64(min(h.hole, math.MaxInt64)), io.SeekCurrent)
+	switch {
+	case err == nil:
 		h.hole = 0
 		return h.f.Truncate(at)
+	case !errors.Is(err, unix.ESPIPE):
+		return err
 	}
 	zeros := make([]byte, mem.PageSize)
 	for h.hole > 0 {
@@ -108,16 +113,8 @@ func saveMemory(name string, size int64, f func(*holeyFile) error) error {
 // is zeros. Control goroutine only.
 func (v *VM) SavePhysical(a qapi.PmemsaveArgs) error {
 	return saveMemory(a.Filename, a.Size, func(h *holeyFile) error {
-		return h.copyRAM(v.ram(), uint64(a.Val), uint64(a.Size))
+		return h.copyRAM(v.RAM(), uint64(a.Val), uint64(a.Size))
 	})
-}
-
-// ram returns the guest's RAM; a machine of type none has nothing.
-func (v *VM) ram() *mem.Memory {
-	if v.hw.mem == nil {
-		return &mem.Memory{}
-	}
-	return v.hw.mem
 }
 
 // SaveLinear writes guest memory at a linear address of a vCPU to a file. Control
@@ -137,15 +134,15 @@ func (v *VM) SaveLinear(a qapi.MemsaveArgs) error {
 	}
 	return saveMemory(a.Filename, a.Size, func(h *holeyFile) error {
 		if !s.Enabled() {
-			return h.copyRAM(v.ram(), uint64(a.Val), uint64(a.Size))
+			return h.copyRAM(v.RAM(), uint64(a.Val), uint64(a.Size))
 		}
 		for at, left := uint64(a.Val), uint64(a.Size); left > 0; {
-			phys, n, ok := paging.Translate(v.ram(), s, at)
+			phys, n, ok := paging.Translate(v.RAM(), s, at)
 			if !ok {
 				return fmt.Errorf("Invalid addr 0x%016x/size %d specified", uint64(a.Val), a.Size)
 			}
 			n = min(n, left)
-			if err := h.copyRAM(v.ram(), phys, n); err != nil {
+			if err := h.copyRAM(v.RAM(), phys, n); err != nil {
 				return err
 			}
 			at, left = at+n, left-n

@@ -21,7 +21,6 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"hv/devices/devqmp"
-	"hv/devices/pci"
 	"hv/devices/qdev"
 	"hv/devices/virtio/virtioballoon"
 	"hv/hypervisor/config"
@@ -236,7 +235,8 @@ func (v *VM) openMonitors(ctx context.Context) error {
 	devqmp.RegisterQOM(table, v)
 	netqmp.Register(table, v)
 	vmqmp.RegisterSystem(table, v)
-	devqmp.RegisterPCI(table, func() *pci.Host { return v.hw.board.PCI })
+	devqmp.RegisterPCI(table, v.pciHost)
+	devqmp.RegisterVirtio(table, v)
 	v.server = server.New(server.Config{Table: table, Events: v.events, Exec: v.control, Version: v.opt.Version, Log: v.opt.Log})
 	monitors := v.cfg.Monitors
 	if v.cfg.Name != "" && !v.cfg.NoDefault {

@@ -43,6 +43,7 @@ type ring interface {
 	publish() bool
 	kicks(on bool) bool
 	pending() bool
+	positions() Positions
 }
 
 // Queue is one virtqueue.

@@ -129,16 +129,23 @@ func (d *Device) start() error {
 	return d.vhost.setRunning(true)
 }
 
-func (d *Device) startQueue(i int, q *virtio.Queue) error {
+// parts returns the queue's descriptor, driver and device area.
+func (d *Device) parts(q *virtio.Queue) (at [3][]byte, err error) {
 	c := q.Config()
 	n := uint64(c.Size)
-	var at [3][]byte
 	for k, part := range []struct{ addr, size uint64 }{{c.Desc, 16 * n}, {c.Driver, 6 + 2*n}, {c.Device, 6 + 8*n}} {
-		b, err := d.active.Mem.Slice(part.addr, part.size)
-		if err != nil {
-			return err
+		if at[k], err = d.active.Mem.Slice(part.addr, part.size); err != nil {
+			return at, err
 		}
-		at[k] = b
+	}
+	return at, nil
+}
+
+func (d *Device) startQueue(i int, q *virtio.Queue) error {
+	c := q.Config()
+	at, err := d.parts(q)
+	if err != nil {
+		return err
 	}
 	return errors.Join(
 		d.vhost.setSize(i, uint32(c.Size)), d.vhost.setBase(i, d.bases[i]), d.vhost.setRings(i, at[0], at[1], at[2]),

@@ -2,6 +2,7 @@ package vpci
 
 import (
 	"fmt"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -15,7 +16,7 @@ func (t *Transport) reset() {
 	t.life.Lock()
 	defer t.life.Unlock()
 	t.dev.Reset()
-	t.active = false
+	t.active, t.live = false, nil
 	for i := range t.queues {
 		t.setBell(i, false)
 	}
@@ -76,7 +77,7 @@ func (t *Transport) activate() {
 		t.NeedsReset(fmt.Errorf("activate: %w", err))
 		return
 	}
-	t.active = true
+	t.active, t.live = true, slices.Clone(r.Queues)
 	if p, ok := t.dev.(virtio.Pauser); ok && t.paused {
 		p.Pause()
 	}
@@ -125,7 +126,9 @@ func (t *Transport) enable(i int) {
 	}
 	if err != nil {
 		t.NeedsReset(err)
+		return
 	}
+	t.live[i] = made
 }
 
 // resetQueue is a write of 1 to queue_reset (§2.6.1).
@@ -138,6 +141,7 @@ func (t *Transport) resetQueue(i int) {
 	}
 	if t.active {
 		r.ResetQueue(i)
+		t.live[i] = nil
 	}
 	t.setBell(i, false)
 	t.mu.Lock()

@@ -70,6 +70,7 @@ type Transport struct {
 	life   sync.Mutex
 	active bool
 	paused bool
+	live   []*virtio.Queue // of the active device, by index; nil where there is none
 
 	mu         sync.Mutex
 	status     uint8

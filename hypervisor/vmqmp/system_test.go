@@ -1,0 +1,127 @@
+package vmqmp
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"reflect"
+	"sync"
+	"testing"
+	"time"
+
+	"context"
+
+	"hv/qmp/client"
+	"hv/qmp/dispatch"
+	"hv/qmp/events"
+	"hv/qmp/qapi"
+	"hv/qmp/server"
+)
+
+// system is a VM that notes what it is asked.
+type system struct {
+	asked []string
+	err   error
+}
+
+func (s *system) note(format string, args ...any) error {
+	s.asked = append(s.asked, fmt.Sprintf(format, args...))
+	return s.err
+}
+
+func (s *system) SetActions(a qapi.SetActionArgs) error { return s.note("watchdog %s", *a.Watchdog) }
+func (s *system) SaveLinear(a qapi.MemsaveArgs) error {
+	return s.note("linear %d %d %s", a.Val, a.Size, a.Filename)
+}
+func (s *system) SavePhysical(a qapi.PmemsaveArgs) error {
+	return s.note("physical %d %d %s", a.Val, a.Size, a.Filename)
+}
+func (s *system) Dump(a qapi.DumpGuestMemoryArgs) error { return s.note("dump %s", a.Protocol) }
+func (s *system) DumpStatus() qapi.DumpQueryResult {
+	return qapi.DumpQueryResult{Status: qapi.DumpStatusActive, Completed: 1, Total: 2}
+}
+func (s *system) Stats(f qapi.StatsFilter) (qapi.StatsResultList, error) {
+	return qapi.StatsResultList{}, s.note("stats %s %v", f.Target, f.Providers)
+}
+func (s *system) StatsSchemas() (qapi.StatsSchemaList, error) {
+	return qapi.StatsSchemaList{{Provider: qapi.StatsProviderKvm, Target: qapi.StatsTargetVm, Stats: qapi.StatsSchemaValueList{}}}, s.err
+}
+func (s *system) Interrupts() string { return "interrupts" }
+func (s *system) RAMBlocks() string  { return "blocks" }
+func (s *system) NMI() error         { return s.note("nmi") }
+func (s *system) SetLink(name string, up bool) error {
+	return s.note("link %s %v", name, up)
+}
+
+// connectSystem serves the system commands on a socket and returns a client.
+func connectSystem(t *testing.T, s *system) *client.Client {
+	t.Helper()
+	table := dispatch.NewTable()
+	RegisterSystem(table, s)
+	broker := events.NewBroker()
+	srv := server.New(server.Config{Table: table, Events: broker, Exec: &serial{}, Version: "test"})
+	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "q"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var served sync.WaitGroup
+	served.Go(func() { _ = srv.Serve(l, server.Monitor{}) })
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	c, err := client.Dial(ctx, "unix", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		c.Close()
+		_ = srv.Close(ctx)
+		served.Wait()
+		broker.Close()
+		cancel()
+	})
+	return c
+}
+
+func TestSystemCommands(t *testing.T) {
+	s := &system{}
+	c := connectSystem(t, s)
+	call(t, c, qapi.CmdMemsave, qapi.MemsaveArgs{Val: -1, Size: 2, Filename: "f"})
+	call(t, c, qapi.CmdPmemsave, qapi.PmemsaveArgs{Val: 1, Size: 2, Filename: "g"})
+	call(t, c, qapi.CmdDumpGuestMemory, qapi.DumpGuestMemoryArgs{Protocol: "file:x"})
+	call(t, c, qapi.CmdInjectNmi, qapi.Empty{})
+	call(t, c, qapi.CmdSetLink, qapi.SetLinkArgs{Name: "n", Up: true})
+	call(t, c, qapi.CmdWatchdogSetAction, qapi.WatchdogSetActionArgs{Action: qapi.WatchdogActionDebug})
+	call(t, c, qapi.CmdRtcResetReinjection, qapi.Empty{})
+	call(t, c, qapi.CmdQueryStats, qapi.StatsFilter{Target: qapi.StatsTargetVcpu, Vcpu: &qapi.StatsVCPUFilter{}})
+	if want := []string{
+		"linear -1 2 f", "physical 1 2 g", "dump file:x", "nmi", "link n true", "watchdog debug", "stats vcpu []",
+	}; !reflect.DeepEqual(s.asked, want) {
+		t.Errorf("asked %q, want %q", s.asked, want)
+	}
+	if r := call(t, c, qapi.CmdQueryDump, qapi.Empty{}); r != s.DumpStatus() {
+		t.Errorf("%+v", r)
+	}
+	if r := call(t, c, qapi.CmdQueryDumpGuestMemoryCapability, qapi.Empty{}); r.Formats[0] != qapi.DumpGuestMemoryFormatElf {
+		t.Errorf("%+v", r)
+	}
+	if r := call(t, c, qapi.CmdQueryStatsSchemas, qapi.QueryStatsSchemasArgs{}); len(r) != 1 {
+		t.Errorf("%+v", r)
+	}
+	for cmd, want := range map[*qapi.Command[qapi.Empty, qapi.HumanReadableText]]string{
+		&qapi.CmdXQueryIrq: "interrupts", &qapi.CmdXQueryRamblock: "blocks", &qapi.CmdXQueryNuma: "0 nodes\n",
+	} {
+		if r := call(t, c, *cmd, qapi.Empty{}); r.HumanReadableText != want {
+			t.Errorf("%s: %q", cmd.Name, r.HumanReadableText)
+		}
+	}
+}
+
+// TestSystemErrors checks that what the VM refuses is refused.
+func TestSystemErrors(t *testing.T) {
+	c := connectSystem(t, &system{err: errors.New("no")})
+	for _, command := range []string{"inject-nmi", "query-stats-schemas"} {
+		if err := c.Execute(context.Background(), command, nil, nil); err == nil || err.Error() != "no" {
+			t.Errorf("%s: %v", command, err)
+		}
+	}
+}
