@@ -53,7 +53,8 @@ type Control struct {
 	state   *runstate.Machine
 	actions runstate.Actions
 
-	calls chan func()
+	calls chan call
+	dones sync.Pool // of chan struct{} that calls have used
 	wake  chan struct{}
 	ended chan struct{}
 
@@ -77,7 +78,8 @@ func New(hw Hardware, notices Notices, actions runstate.Actions, button func()) 
 	return &Control{
 		hw: hw, notices: notices, button: button, actions: actions,
 		state: runstate.New(),
-		calls: make(chan func()),
+		calls: make(chan call),
+		dones: sync.Pool{New: func() any { return make(chan struct{}, 1) }},
 		wake:  make(chan struct{}, 1),
 		ended: make(chan struct{}),
 	}
@@ -95,8 +97,8 @@ func (c *Control) Run(ctx context.Context) int {
 			return status
 		}
 		select {
-		case f := <-c.calls:
-			f()
+		case x := <-c.calls:
+			x.run()
 		case <-c.wake:
 		case <-ctx.Done():
 			c.hw.Pause()
@@ -105,11 +107,23 @@ func (c *Control) Run(ctx context.Context) int {
 	}
 }
 
+// call is a function that somebody waits for.
+type call struct {
+	f    func()
+	done chan struct{} // of room for one
+}
+
+func (x call) run() {
+	defer func() { x.done <- struct{}{} }()
+	x.f()
+}
+
 // Do runs f on the control goroutine and returns when it is done.
 func (c *Control) Do(ctx context.Context, f func()) error {
-	done := make(chan struct{})
+	done := c.dones.Get().(chan struct{})
+	defer c.dones.Put(done)
 	select {
-	case c.calls <- func() { defer close(done); f() }:
+	case c.calls <- call{f, done}:
 		<-done
 		return nil
 	case <-c.ended:

@@ -238,3 +238,16 @@ func TestContextEndsTheVM(t *testing.T) {
 	b.cancel()
 	b.ends(t, 0, "pause")
 }
+
+// TestDoAllocatesNothing in the steady state.
+func TestDoAllocatesNothing(t *testing.T) {
+	b := start(t, runstate.DefaultActions())
+	f := func() {}
+	if n := testing.AllocsPerRun(1000, func() {
+		if err := b.control.Do(context.Background(), f); err != nil {
+			t.Fatal(err)
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations a call", n)
+	}
+}

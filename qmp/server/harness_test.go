@@ -27,21 +27,31 @@ var (
 
 // control is an executor with a goroutine, as a VM's is.
 type control struct {
-	work chan func()
+	work chan call
 	done chan struct{}
 	over chan struct{}
 }
 
+// call is a function that somebody waits for.
+type call struct {
+	f   func()
+	ran chan struct{}
+}
+
+// rans are the channels of calls that are over.
+var rans = sync.Pool{New: func() any { return make(chan struct{}, 1) }}
+
 var errOver = errors.New("the VM is gone")
 
 func newControl() *control {
-	c := &control{work: make(chan func()), done: make(chan struct{}), over: make(chan struct{})}
+	c := &control{work: make(chan call), done: make(chan struct{}), over: make(chan struct{})}
 	go func() {
 		defer close(c.over)
 		for {
 			select {
-			case f := <-c.work:
-				f()
+			case x := <-c.work:
+				x.f()
+				x.ran <- struct{}{}
 			case <-c.done:
 				return
 			}
@@ -51,9 +61,10 @@ func newControl() *control {
 }
 
 func (c *control) Do(ctx context.Context, f func()) error {
-	ran := make(chan struct{})
+	ran := rans.Get().(chan struct{})
+	defer rans.Put(ran)
 	select {
-	case c.work <- func() { f(); close(ran) }:
+	case c.work <- call{f, ran}:
 		<-ran
 		return nil
 	case <-c.over:

@@ -69,7 +69,7 @@ func command(p *peer, rounds int) {
 // TestSteadyStateAllocs reads a command, executes it and writes its reply.
 func TestSteadyStateAllocs(t *testing.T) {
 	for _, args := range []string{"", enableOOB} {
-		p := negotiated(t, newRig(t, func(c *Config) { c.Exec = inline{} }).listen(Monitor{}), args)
+		p := negotiated(t, newRig(t).listen(Monitor{}), args)
 		cmd := []byte(`{"execute": "query-status", "id": "libvirt-17"}` + "\n")
 		if n := testing.AllocsPerRun(500, func() {
 			if _, err := p.Write(cmd); err != nil {

@@ -85,8 +85,15 @@ func Start(t testing.TB, program string, args ...string) *Proc {
 // StartWith is Start with open files for the program, whose descriptors begin at 3.
 func StartWith(t testing.TB, files []*os.File, program string, args ...string) *Proc {
 	t.Helper()
-	p := &Proc{Cmd: exec.Command(program, args...), grown: make(chan struct{}), ended: make(chan struct{})}
-	p.Cmd.ExtraFiles = files
+	cmd := exec.Command(program, args...)
+	cmd.ExtraFiles = files
+	return StartCmd(t, cmd)
+}
+
+// StartCmd is Start for a command that was prepared.
+func StartCmd(t testing.TB, cmd *exec.Cmd) *Proc {
+	t.Helper()
+	p := &Proc{Cmd: cmd, grown: make(chan struct{}), ended: make(chan struct{})}
 	p.Cmd.Stdout, p.Cmd.Stderr = p, p
 	p.Cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := p.Cmd.Start(); err != nil {
@@ -100,7 +107,7 @@ func StartWith(t testing.TB, files []*os.File, program string, args ...string) *
 		_ = p.Cmd.Process.Kill()
 		<-p.ended
 		if t.Failed() {
-			t.Logf("%s %q printed:\n%s", filepath.Base(program), args, tail(p.Output(), 6000))
+			t.Logf("%s %q printed:\n%s", filepath.Base(cmd.Path), cmd.Args[1:], tail(p.Output(), 6000))
 		}
 	})
 	return p
