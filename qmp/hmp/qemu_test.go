@@ -110,7 +110,7 @@ func TestAgainstQEMU(t *testing.T) {
 		"chardev-add ringbuf,id=c2@,size=4k", "ringbuf_write c2@ hello", "ringbuf_write c2@ \"wo\\\\rld\\n\"", "ringbuf_read c2@ 100", "ringbuf_read nothing 1", "chardev-remove c2@",
 		"chardev-add file,id=c3@,path=/dev/null", "chardev-remove c3@",
 		"set_link nic off", "set_link nic maybe", "set_link nic", "set_link nothing on", "balloon -1", "balloon 32",
-		"qom-list", "qom-list /objects", "qom-list /nothing", "qom-get /objects/io0 poll-max-ns", "qom-get /objects/io0 nothing", 
+		"qom-list", "qom-list /objects", "qom-list /nothing", "qom-get /objects/io0 poll-max-ns", "qom-get /objects/io0 nothing",
 		"qom-set /objects/io0 poll-max-ns 5", "qom-get /objects/io0 poll-max-ns", "qom-set -j /objects/io0 poll-max-ns 6", "qom-get /objects/io0 poll-max-ns",
 		"qom-get /machine type", "qom-get /machine graphics",
 		"block_resize d0 2", "block_resize d0 2097152b", "block_resize d0 1.5G", "block_resize d0 x", "block_resize", "info block -v d0", "eject nothing", "eject -f", "eject -x d0",
