@@ -35,6 +35,7 @@ import (
 	"hv/qmp/chardev"
 	"hv/qmp/dispatch"
 	"hv/qmp/events"
+	"hv/qmp/hmp"
 	"hv/qmp/qapi"
 	"hv/qmp/server"
 )
@@ -76,6 +77,7 @@ type VM struct {
 	events     *events.Broker
 	table      *dispatch.Table
 	server     *server.Server
+	human      *hmp.Monitor
 	serving    sync.WaitGroup
 	asking     sync.WaitGroup // those that wait for the control goroutine, which answers until it ends
 	undo       undo
@@ -237,7 +239,9 @@ func (v *VM) openMonitors(ctx context.Context) error {
 	vmqmp.RegisterSystem(table, v)
 	devqmp.RegisterPCI(table, v.pciHost)
 	devqmp.RegisterVirtio(table, v)
+	v.registerHuman(table)
 	v.server = server.New(server.Config{Table: table, Events: v.events, Exec: v.control, Version: v.opt.Version, Log: v.opt.Log})
+	v.openHuman()
 	monitors := v.cfg.Monitors
 	if v.cfg.Name != "" && !v.cfg.NoDefault {
 		if err := v.ownSocket(ctx); err != nil {

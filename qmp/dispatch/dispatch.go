@@ -85,6 +85,9 @@ func Register[A, R any, PA qapi.Codec[A], PR qapi.Codec[R]](t *Table, cmd qapi.C
 // Names returns the commands that there are, sorted.
 func (t *Table) Names() []string { return slices.Sorted(maps.Keys(t.commands)) }
 
+// Has tells whether there is a command.
+func (t *Table) Has(name string) bool { return t.commands[name] != nil }
+
 // SetPreconfig says whether the machine is still being configured. Until it is
 // built only commands for that state are run.
 func (t *Table) SetPreconfig(on bool) { t.preconfig.Store(on) }

@@ -12,6 +12,7 @@ var schemaTables = [][]entity{
 	deviceSchema,
 	dumpSchema,
 	errorSchema,
+	humanSchema,
 	introspectSchema,
 	machineSchema,
 	memorySchema,

@@ -70,6 +70,7 @@ func WireTypes() []interface {
 		new(QapiErrorClass),
 		new(ErrorInfo),
 		new(Timestamp),
+		new(HumanMonitorCommandArgs),
 		new(SchemaMetaType),
 		new(JSONType),
 		new(StringList),
