@@ -73,7 +73,7 @@ var rules = []rule{
 	{"hv/hypervisor/smbios", nil, "a table builder needs no machine"},
 	{"hv/devices/bus", nil, "address spaces are a leaf"},
 	{"hv/devices/irq", []string{"hv/devices/irq"}, "interrupt interfaces are a leaf"},
-	{"hv/devices/devqmp", []string{"hv/devices", "hv/qmp"}, "handlers see the devices and the command table"},
+	{"hv/devices/devqmp", []string{"hv/devices", "hv/qmp", "hv/hypervisor/mem"}, "handlers see the devices and the command table"},
 	{"hv/net/netqmp", []string{"hv/net", "hv/qmp"}, "handlers see the back ends and the command table"},
 	{"hv/devices", []string{"hv/devices", "hv/hypervisor/mem", "hv/qmp/qapi"},
 		"devices declare what they need and never see KVM, the block layer or the network: hypervisor/vm binds them"},
