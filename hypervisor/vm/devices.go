@@ -9,6 +9,7 @@ import (
 	"hv/devices/pci"
 	"hv/devices/platform"
 	"hv/devices/qdev"
+	"hv/hypervisor/machine"
 	"hv/qmp/chardev"
 )
 
@@ -202,8 +203,8 @@ func (v *VM) bus(id string) (*pci.Bus, error) {
 func (v *VM) makeDevices(context.Context) error {
 	v.undo.later(v.releaseDevices)
 	for i, id := range v.cfg.Serials {
-		if id == "" {
-			continue
+		if id == "" || v.bare() {
+			continue // an empty machine takes no notice of -serial, as QEMU's
 		}
 		if err := v.addSerial(i, id); err != nil {
 			return fmt.Errorf("-serial: %w", err)
@@ -217,10 +218,16 @@ func (v *VM) makeDevices(context.Context) error {
 	return nil
 }
 
+// bare reports whether the machine has no buses at all.
+func (v *VM) bare() bool { return v.hw.board.Type().Kind == machine.None }
+
 // addDevice makes a device; of one that cannot be made nothing is left.
 func (v *VM) addDevice(in *qdev.Instance) error {
 	if in.ID != "" && v.tree.Find(in.ID) != nil {
 		return fmt.Errorf("Duplicate device ID '%s'", in.ID)
+	}
+	if in.Driver.Bus == "ISA" && v.bare() {
+		return fmt.Errorf("No 'ISA' bus found for device '%s'", in.Driver.Name)
 	}
 	if err := in.Driver.Make(v, in); err != nil {
 		return errors.Join(err, in.Release())

@@ -45,7 +45,7 @@ func (v *VM) PlugDevice(args qapi.DeviceAddArgs) error {
 
 // AddDevice makes a device while the machine is there. Control goroutine only.
 func (v *VM) AddDevice(in *qdev.Instance) error {
-	if in.Driver.Bus == "ISA" {
+	if in.Driver.Bus == "ISA" && !v.bare() {
 		return fmt.Errorf("Bus 'isa.0' does not support hotplugging")
 	}
 	in.Hotplugged = true

@@ -206,7 +206,9 @@ func TestNoShutdown(t *testing.T) {
 }
 
 func TestMachineNone(t *testing.T) {
-	v := start(t, "-machine", "none", "-nodefaults", "-display", "none")
+	v := start(t, "-machine", "none", "-nodefaults", "-display", "none", "-serial", "null")
+	v.failing(t, "No 'ISA' bus found for device 'pvpanic'", "device_add", `{"driver":"pvpanic"}`)
+	v.failing(t, "No 'PCI' bus found for device", "device_add", `{"driver":"virtio-rng-pci"}`)
 	v.do(t, "query-status")
 	v.do(t, "cont")
 	v.do(t, "stop")
