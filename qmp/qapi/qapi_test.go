@@ -6,7 +6,6 @@ import (
 	"math"
 	"os"
 	"reflect"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -47,8 +46,20 @@ func examples(t testing.TB) []string {
 		t.Fatal(err)
 	}
 	var out []string
-	for _, m := range regexp.MustCompile(`(?m)^(?:->|<-) .*"(?:arguments|return|data)": (.*)\}$`).FindAllStringSubmatch(string(text), -1) {
-		out = append(out, m[1])
+	for line := range strings.Lines(string(text)) {
+		text, ok := strings.CutPrefix(line, "-> ")
+		if !ok {
+			text, ok = strings.CutPrefix(line, "<- ")
+		}
+		if !ok {
+			continue
+		}
+		message := parse(t, text)
+		for _, member := range []string{"arguments", "return", "data"} {
+			if v := message.Get(member); v.Kind() != qapi.None {
+				out = append(out, encode(&v, false))
+			}
+		}
 	}
 	return out
 }

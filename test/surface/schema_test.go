@@ -9,19 +9,23 @@ import (
 )
 
 // additions is where we differ from QEMU on purpose, and why.
-var additions = map[string]string{}
+var additions = map[string]string{
+	"human-monitor-command": "its feature savevm-monitor-nodes is about snapshots, which there are none of",
+}
 
 // TestSchemaBesideQEMU holds each command and event of ours to QEMU's: arguments,
 // data and returned values are its, without some that are optional.
 func TestSchemaBesideQEMU(t *testing.T) {
-	found := projection(schemaOf(t, ours(t)), schemaOf(t, theirs(t)))
+	mine := schemaOf(t, ours(t))
+	found := projection(mine, schemaOf(t, theirs(t)))
 	for _, where := range sorted(found) {
 		if additions[where] == "" {
 			t.Errorf("%s: %s", where, found[where])
 		}
 	}
 	for where, why := range additions {
-		if found[where] == "" {
+		name, _, _ := strings.Cut(where, ".")
+		if _, here := mine[name]; here && found[where] == "" {
 			t.Errorf("%s (%s) is no difference: remove it from the list", where, why)
 		}
 	}
