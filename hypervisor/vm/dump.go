@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"hv/hypervisor/coredump"
 	"hv/hypervisor/kvm"
@@ -17,13 +18,16 @@ import (
 )
 
 // dumping is the last dump of the guest's memory. What is not atomic belongs to the control
-// goroutine.
+// goroutine; a dump is written on a goroutine of its own, so that clients are answered
+// however slow the file is.
 type dumping struct {
 	status  qapi.DumpStatus // "" for none
 	total   uint64
 	done    atomic.Int64
 	resume  bool // the VM ran before it
+	file    *os.File
 	cancel  context.CancelFunc
+	result  chan error // of the dump that is being written; takes one
 	writing sync.WaitGroup
 }
 
@@ -37,13 +41,18 @@ func (d *dumping) busy() error {
 	return nil
 }
 
-// close ends a dump that is being written.
-func (d *dumping) close() error {
-	if d.cancel != nil {
-		d.cancel()
+// close ends a dump that is being written. The control goroutine has ended.
+func (d *dumping) close() {
+	if d.busy() == nil {
+		return
 	}
+	d.cancel()
+	_ = d.file.SetWriteDeadline(time.Now()) // a pipe may be full for ever; others need it not
 	d.writing.Wait()
-	return nil
+	select {
+	case d.result <- context.Canceled:
+	default:
+	}
 }
 
 // DumpStatus tells how far the last dump is.
@@ -56,45 +65,57 @@ func (v *VM) DumpStatus() qapi.DumpQueryResult {
 }
 
 // Dump writes the guest's memory and registers to a file. The VM stands still meanwhile.
-// Control goroutine only.
-func (v *VM) Dump(a qapi.DumpGuestMemoryArgs) error {
-	d := &v.dumping
-	if err := errors.Join(d.busy(), checkDump(&a)); err != nil {
+// It is called on a client's goroutine, and waits for the end unless that is not wanted.
+func (v *VM) Dump(ctx context.Context, a qapi.DumpGuestMemoryArgs) error {
+	var result <-chan error
+	var err error
+	if e := v.control.Do(ctx, func() { result, err = v.startDump(&a) }); e != nil {
+		return e
+	}
+	if err != nil || a.Detach != nil && *a.Detach {
 		return err
+	}
+	return <-result
+}
+
+// startDump begins a dump and returns where its result comes. Control goroutine only.
+func (v *VM) startDump(a *qapi.DumpGuestMemoryArgs) (<-chan error, error) {
+	d := &v.dumping
+	if err := d.busy(); err != nil {
+		return nil, err
+	}
+	if err := checkDump(a); err != nil {
+		return nil, err
 	}
 	f, err := v.dumpFile(a.Protocol)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	d.status, d.total, d.resume = qapi.DumpStatusActive, 0, v.Running()
 	d.done.Store(0)
 	if d.resume {
 		v.control.StopIn(qapi.RunStateSaveVm)
 	}
-	core, err := v.core(&a)
+	core, err := v.core(a)
 	if err != nil {
 		f.Close()
 		d.status = qapi.DumpStatusFailed
 		v.afterDump()
-		return err
+		return nil, err
 	}
-	d.total = coredump.Size(core.Blocks)
-	if a.Detach == nil || !*a.Detach {
-		err := d.write(context.Background(), f, core)
-		v.dumped(err)
-		return err
-	}
-	if d.cancel == nil {
-		v.undo.later(d.close)
-	}
+	d.total, d.file, d.result = coredump.Size(core.Blocks), f, make(chan error, 1)
 	ctx, cancel := context.WithCancel(context.Background())
 	d.cancel = cancel
+	result := d.result
 	d.writing.Go(func() {
 		defer cancel()
 		err := d.write(ctx, f, core)
-		v.control.Post(func() { v.dumped(err) })
+		v.control.Post(func() {
+			v.dumped(err)
+			result <- err
+		})
 	})
-	return nil
+	return result, nil
 }
 
 // checkDump finds arguments that do not go together.

@@ -191,6 +191,7 @@ func (v *VM) Run(ctx context.Context) int {
 		})
 	}
 	status := v.control.Run(ctx)
+	v.dumping.close()
 	v.asking.Wait()
 	return status
 }

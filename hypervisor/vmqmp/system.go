@@ -12,8 +12,9 @@ type Saver interface {
 	// SaveLinear writes memory at a linear address, SavePhysical at a guest-physical one.
 	SaveLinear(a qapi.MemsaveArgs) error
 	SavePhysical(a qapi.PmemsaveArgs) error
-	// Dump writes a core file, and DumpStatus tells how far the last one is.
-	Dump(a qapi.DumpGuestMemoryArgs) error
+	// Dump writes a core file; it runs on the client's goroutine. DumpStatus tells how far
+	// the last one is.
+	Dump(ctx context.Context, a qapi.DumpGuestMemoryArgs) error
 	DumpStatus() qapi.DumpQueryResult
 }
 
@@ -73,8 +74,8 @@ func registerSaver(t *dispatch.Table, vm Saver) {
 	dispatch.Register(t, qapi.CmdPmemsave, func(_ context.Context, a qapi.PmemsaveArgs) (qapi.Empty, error) {
 		return qapi.Empty{}, vm.SavePhysical(a)
 	})
-	dispatch.Register(t, qapi.CmdDumpGuestMemory, func(_ context.Context, a qapi.DumpGuestMemoryArgs) (qapi.Empty, error) {
-		return qapi.Empty{}, vm.Dump(a)
+	dispatch.Register(t, qapi.CmdDumpGuestMemory, func(ctx context.Context, a qapi.DumpGuestMemoryArgs) (qapi.Empty, error) {
+		return qapi.Empty{}, vm.Dump(ctx, a)
 	})
 	dispatch.Register(t, qapi.CmdQueryDump, func(context.Context, qapi.Empty) (qapi.DumpQueryResult, error) {
 		return vm.DumpStatus(), nil

@@ -50,7 +50,7 @@ type DumpGuestMemoryArgs struct {
 
 // CmdDumpGuestMemory writes the guest's memory and registers to a file. The VM stands
 // still meanwhile.
-var CmdDumpGuestMemory = Command[DumpGuestMemoryArgs, Empty]{Name: "dump-guest-memory"}
+var CmdDumpGuestMemory = Command[DumpGuestMemoryArgs, Empty]{Name: "dump-guest-memory", Concurrent: true}
 
 // DumpStatus is what became of a dump.
 type DumpStatus string

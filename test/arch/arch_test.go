@@ -83,6 +83,8 @@ var rules = []rule{
 	{"hv/qmp", []string{"hv/qmp"}, "QMP carries any command table: handlers live with what they handle"},
 	{"hv/hypervisor/runstate", []string{"hv/qmp/qapi"}, "the run-state table is pure"},
 	{"hv/hypervisor/cpuqmp", []string{"hv/hypervisor/cpuid", "hv/hypervisor/machine", "hv/qmp"}, "handlers see models, boards' names and the command table"},
+	{"hv/hypervisor/paging", nil, "page tables are bytes and registers"},
+	{"hv/hypervisor/coredump", []string{"hv/hypervisor/kvm"}, "a file of registers and memory needs no machine"},
 	{"hv/hypervisor/boot", []string{"hv/hypervisor/mem"}, "a loader needs guest memory only"},
 	{"hv/hypervisor/irqchip", []string{"hv/hypervisor/kvm", "hv/devices/irq"}, "it joins KVM and the devices' interface"},
 	{"hv/hypervisor/vcpu", []string{"hv/hypervisor/kvm", "hv/hypervisor/mem", "hv/devices/bus"}, "a vCPU knows KVM and the buses"},
