@@ -1823,3 +1823,225 @@ func (x *ChardevSendBreakArgs) EncodeQAPI(e *Encoder) {
 	e.String(x.Id)
 	e.EndObject()
 }
+
+// chardevsSchema describes what the file declares.
+var chardevsSchema = []entity{
+	{name: "ChardevInfo", meta: SchemaMetaTypeObject, members: []field{
+		{name: "label", typ: "str"},
+		{name: "filename", typ: "str"},
+		{name: "frontend-open", typ: "bool"},
+	}},
+	{name: "ChardevInfoList", meta: SchemaMetaTypeArray, arg: "ChardevInfo"},
+	{name: "ChardevBackendInfo", meta: SchemaMetaTypeObject, members: []field{
+		{name: "name", typ: "str"},
+	}},
+	{name: "ChardevBackendInfoList", meta: SchemaMetaTypeArray, arg: "ChardevBackendInfo"},
+	{name: "DataFormat", meta: SchemaMetaTypeEnum, members: []field{
+		{name: "utf8"},
+		{name: "base64"},
+	}},
+	{name: "RingbufWriteArgs", meta: SchemaMetaTypeObject, members: []field{
+		{name: "device", typ: "str"},
+		{name: "data", typ: "str"},
+		{name: "format", typ: "DataFormat", optional: true},
+	}},
+	{name: "RingbufReadArgs", meta: SchemaMetaTypeObject, members: []field{
+		{name: "device", typ: "str"},
+		{name: "size", typ: "int"},
+		{name: "format", typ: "DataFormat", optional: true},
+	}},
+	{name: "ChardevCommon", meta: SchemaMetaTypeObject, members: []field{
+		{name: "logfile", typ: "str", optional: true},
+		{name: "logappend", typ: "bool", optional: true},
+	}},
+	{name: "ChardevFile", meta: SchemaMetaTypeObject, members: []field{
+		{name: "logfile", typ: "str", optional: true},
+		{name: "logappend", typ: "bool", optional: true},
+		{name: "in", typ: "str", optional: true},
+		{name: "out", typ: "str"},
+		{name: "append", typ: "bool", optional: true},
+	}},
+	{name: "ChardevHostdev", meta: SchemaMetaTypeObject, members: []field{
+		{name: "logfile", typ: "str", optional: true},
+		{name: "logappend", typ: "bool", optional: true},
+		{name: "device", typ: "str"},
+	}},
+	{name: "ChardevSocket", meta: SchemaMetaTypeObject, members: []field{
+		{name: "logfile", typ: "str", optional: true},
+		{name: "logappend", typ: "bool", optional: true},
+		{name: "addr", typ: "SocketAddressLegacy"},
+		{name: "tls-creds", typ: "str", optional: true},
+		{name: "tls-authz", typ: "str", optional: true},
+		{name: "server", typ: "bool", optional: true},
+		{name: "wait", typ: "bool", optional: true},
+		{name: "nodelay", typ: "bool", optional: true},
+		{name: "telnet", typ: "bool", optional: true},
+		{name: "tn3270", typ: "bool", optional: true},
+		{name: "websocket", typ: "bool", optional: true},
+		{name: "reconnect", typ: "int", optional: true},
+	}},
+	{name: "ChardevUdp", meta: SchemaMetaTypeObject, members: []field{
+		{name: "logfile", typ: "str", optional: true},
+		{name: "logappend", typ: "bool", optional: true},
+		{name: "remote", typ: "SocketAddressLegacy"},
+		{name: "local", typ: "SocketAddressLegacy", optional: true},
+	}},
+	{name: "ChardevMux", meta: SchemaMetaTypeObject, members: []field{
+		{name: "logfile", typ: "str", optional: true},
+		{name: "logappend", typ: "bool", optional: true},
+		{name: "chardev", typ: "str"},
+	}},
+	{name: "ChardevStdio", meta: SchemaMetaTypeObject, members: []field{
+		{name: "logfile", typ: "str", optional: true},
+		{name: "logappend", typ: "bool", optional: true},
+		{name: "signal", typ: "bool", optional: true},
+	}},
+	{name: "ChardevSpiceChannel", meta: SchemaMetaTypeObject, members: []field{
+		{name: "logfile", typ: "str", optional: true},
+		{name: "logappend", typ: "bool", optional: true},
+		{name: "type", typ: "str"},
+	}},
+	{name: "ChardevSpicePort", meta: SchemaMetaTypeObject, members: []field{
+		{name: "logfile", typ: "str", optional: true},
+		{name: "logappend", typ: "bool", optional: true},
+		{name: "fqdn", typ: "str"},
+	}},
+	{name: "ChardevDBus", meta: SchemaMetaTypeObject, members: []field{
+		{name: "logfile", typ: "str", optional: true},
+		{name: "logappend", typ: "bool", optional: true},
+		{name: "name", typ: "str"},
+	}},
+	{name: "ChardevVC", meta: SchemaMetaTypeObject, members: []field{
+		{name: "logfile", typ: "str", optional: true},
+		{name: "logappend", typ: "bool", optional: true},
+		{name: "width", typ: "int", optional: true},
+		{name: "height", typ: "int", optional: true},
+		{name: "cols", typ: "int", optional: true},
+		{name: "rows", typ: "int", optional: true},
+	}},
+	{name: "ChardevRingbuf", meta: SchemaMetaTypeObject, members: []field{
+		{name: "logfile", typ: "str", optional: true},
+		{name: "logappend", typ: "bool", optional: true},
+		{name: "size", typ: "int", optional: true},
+	}},
+	{name: "ChardevQemuVDAgent", meta: SchemaMetaTypeObject, members: []field{
+		{name: "logfile", typ: "str", optional: true},
+		{name: "logappend", typ: "bool", optional: true},
+		{name: "mouse", typ: "bool", optional: true},
+		{name: "clipboard", typ: "bool", optional: true},
+	}},
+	{name: "ChardevBackendKind", meta: SchemaMetaTypeEnum, members: []field{
+		{name: "file"},
+		{name: "serial"},
+		{name: "parallel"},
+		{name: "pipe"},
+		{name: "socket"},
+		{name: "udp"},
+		{name: "pty"},
+		{name: "null"},
+		{name: "mux"},
+		{name: "msmouse"},
+		{name: "wctablet"},
+		{name: "braille"},
+		{name: "testdev"},
+		{name: "stdio"},
+		{name: "console"},
+		{name: "spicevmc"},
+		{name: "spiceport"},
+		{name: "qemu-vdagent"},
+		{name: "dbus"},
+		{name: "vc"},
+		{name: "ringbuf"},
+		{name: "memory"},
+	}},
+	{name: "ChardevFileWrapper", meta: SchemaMetaTypeObject, members: []field{
+		{name: "data", typ: "ChardevFile"},
+	}},
+	{name: "ChardevHostdevWrapper", meta: SchemaMetaTypeObject, members: []field{
+		{name: "data", typ: "ChardevHostdev"},
+	}},
+	{name: "ChardevSocketWrapper", meta: SchemaMetaTypeObject, members: []field{
+		{name: "data", typ: "ChardevSocket"},
+	}},
+	{name: "ChardevUdpWrapper", meta: SchemaMetaTypeObject, members: []field{
+		{name: "data", typ: "ChardevUdp"},
+	}},
+	{name: "ChardevCommonWrapper", meta: SchemaMetaTypeObject, members: []field{
+		{name: "data", typ: "ChardevCommon"},
+	}},
+	{name: "ChardevMuxWrapper", meta: SchemaMetaTypeObject, members: []field{
+		{name: "data", typ: "ChardevMux"},
+	}},
+	{name: "ChardevStdioWrapper", meta: SchemaMetaTypeObject, members: []field{
+		{name: "data", typ: "ChardevStdio"},
+	}},
+	{name: "ChardevSpiceChannelWrapper", meta: SchemaMetaTypeObject, members: []field{
+		{name: "data", typ: "ChardevSpiceChannel"},
+	}},
+	{name: "ChardevSpicePortWrapper", meta: SchemaMetaTypeObject, members: []field{
+		{name: "data", typ: "ChardevSpicePort"},
+	}},
+	{name: "ChardevQemuVDAgentWrapper", meta: SchemaMetaTypeObject, members: []field{
+		{name: "data", typ: "ChardevQemuVDAgent"},
+	}},
+	{name: "ChardevDBusWrapper", meta: SchemaMetaTypeObject, members: []field{
+		{name: "data", typ: "ChardevDBus"},
+	}},
+	{name: "ChardevVCWrapper", meta: SchemaMetaTypeObject, members: []field{
+		{name: "data", typ: "ChardevVC"},
+	}},
+	{name: "ChardevRingbufWrapper", meta: SchemaMetaTypeObject, members: []field{
+		{name: "data", typ: "ChardevRingbuf"},
+	}},
+	{name: "ChardevBackend", meta: SchemaMetaTypeObject, members: []field{
+		{name: "type", typ: "ChardevBackendKind"},
+	}, tag: "type", variants: []field{
+		{name: "file", typ: "ChardevFileWrapper"},
+		{name: "serial", typ: "ChardevHostdevWrapper"},
+		{name: "parallel", typ: "ChardevHostdevWrapper"},
+		{name: "pipe", typ: "ChardevHostdevWrapper"},
+		{name: "socket", typ: "ChardevSocketWrapper"},
+		{name: "udp", typ: "ChardevUdpWrapper"},
+		{name: "pty", typ: "ChardevCommonWrapper"},
+		{name: "null", typ: "ChardevCommonWrapper"},
+		{name: "mux", typ: "ChardevMuxWrapper"},
+		{name: "msmouse", typ: "ChardevCommonWrapper"},
+		{name: "wctablet", typ: "ChardevCommonWrapper"},
+		{name: "braille", typ: "ChardevCommonWrapper"},
+		{name: "testdev", typ: "ChardevCommonWrapper"},
+		{name: "stdio", typ: "ChardevStdioWrapper"},
+		{name: "console", typ: "ChardevCommonWrapper"},
+		{name: "spicevmc", typ: "ChardevSpiceChannelWrapper"},
+		{name: "spiceport", typ: "ChardevSpicePortWrapper"},
+		{name: "qemu-vdagent", typ: "ChardevQemuVDAgentWrapper"},
+		{name: "dbus", typ: "ChardevDBusWrapper"},
+		{name: "vc", typ: "ChardevVCWrapper"},
+		{name: "ringbuf", typ: "ChardevRingbufWrapper"},
+		{name: "memory", typ: "ChardevRingbufWrapper"},
+	}},
+	{name: "ChardevReturn", meta: SchemaMetaTypeObject, members: []field{
+		{name: "pty", typ: "str", optional: true},
+	}},
+	{name: "ChardevAddArgs", meta: SchemaMetaTypeObject, members: []field{
+		{name: "id", typ: "str"},
+		{name: "backend", typ: "ChardevBackend"},
+	}},
+	{name: "ChardevChangeArgs", meta: SchemaMetaTypeObject, members: []field{
+		{name: "id", typ: "str"},
+		{name: "backend", typ: "ChardevBackend"},
+	}},
+	{name: "ChardevRemoveArgs", meta: SchemaMetaTypeObject, members: []field{
+		{name: "id", typ: "str"},
+	}},
+	{name: "ChardevSendBreakArgs", meta: SchemaMetaTypeObject, members: []field{
+		{name: "id", typ: "str"},
+	}},
+	{name: "query-chardev", meta: SchemaMetaTypeCommand, arg: "Empty", ret: "ChardevInfoList"},
+	{name: "query-chardev-backends", meta: SchemaMetaTypeCommand, arg: "Empty", ret: "ChardevBackendInfoList"},
+	{name: "ringbuf-write", meta: SchemaMetaTypeCommand, arg: "RingbufWriteArgs", ret: "Empty"},
+	{name: "ringbuf-read", meta: SchemaMetaTypeCommand, arg: "RingbufReadArgs", ret: "str"},
+	{name: "chardev-add", meta: SchemaMetaTypeCommand, arg: "ChardevAddArgs", ret: "ChardevReturn"},
+	{name: "chardev-change", meta: SchemaMetaTypeCommand, arg: "ChardevChangeArgs", ret: "ChardevReturn"},
+	{name: "chardev-remove", meta: SchemaMetaTypeCommand, arg: "ChardevRemoveArgs", ret: "Empty"},
+	{name: "chardev-send-break", meta: SchemaMetaTypeCommand, arg: "ChardevSendBreakArgs", ret: "Empty"},
+}

@@ -303,3 +303,40 @@ func (x *FdsetInfoList) EncodeQAPI(e *Encoder) {
 	}
 	e.EndArray()
 }
+
+// fdsetsSchema describes what the file declares.
+var fdsetsSchema = []entity{
+	{name: "GetfdArgs", meta: SchemaMetaTypeObject, members: []field{
+		{name: "fdname", typ: "str"},
+	}},
+	{name: "ClosefdArgs", meta: SchemaMetaTypeObject, members: []field{
+		{name: "fdname", typ: "str"},
+	}},
+	{name: "AddFdArgs", meta: SchemaMetaTypeObject, members: []field{
+		{name: "fdset-id", typ: "int", optional: true},
+		{name: "opaque", typ: "str", optional: true},
+	}},
+	{name: "AddfdInfo", meta: SchemaMetaTypeObject, members: []field{
+		{name: "fdset-id", typ: "int"},
+		{name: "fd", typ: "int"},
+	}},
+	{name: "RemoveFdArgs", meta: SchemaMetaTypeObject, members: []field{
+		{name: "fdset-id", typ: "int"},
+		{name: "fd", typ: "int", optional: true},
+	}},
+	{name: "FdsetFdInfo", meta: SchemaMetaTypeObject, members: []field{
+		{name: "fd", typ: "int"},
+		{name: "opaque", typ: "str", optional: true},
+	}},
+	{name: "FdsetFdInfoList", meta: SchemaMetaTypeArray, arg: "FdsetFdInfo"},
+	{name: "FdsetInfo", meta: SchemaMetaTypeObject, members: []field{
+		{name: "fdset-id", typ: "int"},
+		{name: "fds", typ: "FdsetFdInfoList"},
+	}},
+	{name: "FdsetInfoList", meta: SchemaMetaTypeArray, arg: "FdsetInfo"},
+	{name: "getfd", meta: SchemaMetaTypeCommand, arg: "GetfdArgs", ret: "Empty"},
+	{name: "closefd", meta: SchemaMetaTypeCommand, arg: "ClosefdArgs", ret: "Empty"},
+	{name: "add-fd", meta: SchemaMetaTypeCommand, arg: "AddFdArgs", ret: "AddfdInfo"},
+	{name: "remove-fd", meta: SchemaMetaTypeCommand, arg: "RemoveFdArgs", ret: "Empty"},
+	{name: "query-fdsets", meta: SchemaMetaTypeCommand, arg: "Empty", ret: "FdsetInfoList"},
+}

@@ -410,3 +410,55 @@ func (x *SocketAddressLegacy) EncodeQAPI(e *Encoder) {
 	}
 	e.EndObject()
 }
+
+// socketsSchema describes what the file declares.
+var socketsSchema = []entity{
+	{name: "InetSocketAddress", meta: SchemaMetaTypeObject, members: []field{
+		{name: "host", typ: "str"},
+		{name: "port", typ: "str"},
+		{name: "numeric", typ: "bool", optional: true},
+		{name: "to", typ: "int", optional: true},
+		{name: "ipv4", typ: "bool", optional: true},
+		{name: "ipv6", typ: "bool", optional: true},
+		{name: "keep-alive", typ: "bool", optional: true},
+		{name: "mptcp", typ: "bool", optional: true},
+	}},
+	{name: "UnixSocketAddress", meta: SchemaMetaTypeObject, members: []field{
+		{name: "path", typ: "str"},
+		{name: "abstract", typ: "bool", optional: true},
+		{name: "tight", typ: "bool", optional: true},
+	}},
+	{name: "VsockSocketAddress", meta: SchemaMetaTypeObject, members: []field{
+		{name: "cid", typ: "str"},
+		{name: "port", typ: "str"},
+	}},
+	{name: "SocketFd", meta: SchemaMetaTypeObject, members: []field{
+		{name: "str", typ: "str"},
+	}},
+	{name: "InetSocketAddressWrapper", meta: SchemaMetaTypeObject, members: []field{
+		{name: "data", typ: "InetSocketAddress"},
+	}},
+	{name: "UnixSocketAddressWrapper", meta: SchemaMetaTypeObject, members: []field{
+		{name: "data", typ: "UnixSocketAddress"},
+	}},
+	{name: "VsockSocketAddressWrapper", meta: SchemaMetaTypeObject, members: []field{
+		{name: "data", typ: "VsockSocketAddress"},
+	}},
+	{name: "SocketFdWrapper", meta: SchemaMetaTypeObject, members: []field{
+		{name: "data", typ: "SocketFd"},
+	}},
+	{name: "SocketAddressType", meta: SchemaMetaTypeEnum, members: []field{
+		{name: "inet"},
+		{name: "unix"},
+		{name: "vsock"},
+		{name: "fd"},
+	}},
+	{name: "SocketAddressLegacy", meta: SchemaMetaTypeObject, members: []field{
+		{name: "type", typ: "SocketAddressType"},
+	}, tag: "type", variants: []field{
+		{name: "inet", typ: "InetSocketAddressWrapper"},
+		{name: "unix", typ: "UnixSocketAddressWrapper"},
+		{name: "vsock", typ: "VsockSocketAddressWrapper"},
+		{name: "fd", typ: "SocketFdWrapper"},
+	}},
+}
