@@ -97,7 +97,7 @@ func openSerial(o Options, log io.WriteCloser) (Backend, error) {
 	c, err := f.SyscallConn()
 	restore := func() {}
 	if err == nil {
-		err = errors.Join(c.Control(func(fd uintptr) { restore, err = rawMode(int(fd), false) }), err)
+		err = errors.Join(c.Control(func(fd uintptr) { restore, err = rawMode(int(fd), false, false) }), err)
 	}
 	if err != nil {
 		f.Close()
@@ -199,7 +199,7 @@ func (s *Stream) Close() error {
 
 // openStdio uses the terminal, in raw mode if it is one.
 func openStdio(o Options, log io.WriteCloser) (Backend, error) {
-	restore, err := rawMode(0, o.Signal)
+	restore, err := rawMode(0, o.Signal, true)
 	if err != nil {
 		return nil, err
 	}
@@ -236,16 +236,18 @@ func pollable(fd int, name string) (*os.File, error) {
 	return os.NewFile(uintptr(dup), name), nil
 }
 
-// rawMode puts a terminal into raw mode and returns how to undo that. What is
-// no terminal is left alone.
-func rawMode(fd int, signals bool) (func(), error) {
+// rawMode puts a terminal into raw mode, but for signals of its keys and for line ends
+// of its output, and returns how to undo that. What is no terminal is left alone.
+func rawMode(fd int, signals, lines bool) (func(), error) {
 	old, err := unix.IoctlGetTermios(fd, unix.TCGETS)
 	if err != nil {
 		return func() {}, nil
 	}
 	raw := *old
 	raw.Iflag &^= unix.IGNBRK | unix.BRKINT | unix.PARMRK | unix.ISTRIP | unix.INLCR | unix.IGNCR | unix.ICRNL | unix.IXON
-	raw.Oflag |= unix.OPOST
+	if raw.Oflag |= unix.OPOST; !lines {
+		raw.Oflag &^= unix.OPOST
+	}
 	raw.Lflag &^= unix.ECHO | unix.ECHONL | unix.ICANON | unix.IEXTEN
 	if !signals {
 		raw.Lflag &^= unix.ISIG
@@ -298,7 +300,7 @@ func unlockPTY(master int) (path string, slave int, err error) {
 	if err != nil {
 		return "", -1, err
 	}
-	_, err = rawMode(slave, false)
+	_, err = rawMode(slave, false, false)
 	return path, slave, err
 }
 
