@@ -20,6 +20,7 @@ type Line struct {
 	cond   *sync.Cond
 	open   bool
 	visits int // how often the other side has come
+	served int // the visit that had a connection last
 	in     []byte
 	conn   *lineConn // the present one
 	away   bool      // the focus is elsewhere
@@ -42,12 +43,14 @@ func NewLine(s *Seat, quiet bool) *Line {
 func (l *Line) Next() (io.ReadWriteCloser, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for !l.ended && (l.conn != nil || !l.open) {
+	// Who came and went already, such as a short input, is served too.
+	for !l.ended && (l.conn != nil || !l.open && l.served == l.visits) {
 		l.cond.Wait()
 	}
 	if l.ended {
 		return nil, net.ErrClosed
 	}
+	l.served = l.visits
 	l.conn = &lineConn{line: l, visit: l.visits}
 	return l.conn, nil
 }

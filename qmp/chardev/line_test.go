@@ -220,3 +220,20 @@ func TestEndOfInput(t *testing.T) {
 		t.Errorf("%q, %v", s, err)
 	}
 }
+
+// TestShortVisit has input and its end come before anybody asks for a connection.
+func TestShortVisit(t *testing.T) {
+	w := newWire()
+	l := lineOn(t, w, false)
+	l.Receive([]byte("brief"))
+	l.Event(Closed)
+	c := next(t, l)
+	if s, err := io.ReadAll(c); err != nil || string(s) != "brief" {
+		t.Errorf("%q, %v", s, err)
+	}
+	c.Close()
+	l.Close()
+	if _, err := l.Next(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("a visit was served twice: %v", err)
+	}
+}
