@@ -202,7 +202,7 @@ func (v *VM) bus(id string) (*pci.Bus, error) {
 func (v *VM) makeDevices(context.Context) error {
 	v.undo.later(v.releaseDevices)
 	for i, id := range v.cfg.Serials {
-		if id == "" {
+		if id == "" || v.hw.chip == nil { // as in QEMU, a machine without the hardware ignores them
 			continue
 		}
 		if err := v.addSerial(i, id); err != nil {

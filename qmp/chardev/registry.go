@@ -58,6 +58,9 @@ func (r *Registry) Create(ctx context.Context, id string, o Options) (Backend, e
 	if o.Kind == "mux" {
 		return r.createMux(id, o.Base, o.Host)
 	}
+	if err := r.oneTerminal(o.Kind); err != nil {
+		return nil, err
+	}
 	if !o.Mux {
 		b, err := Open(ctx, o)
 		if err != nil {
@@ -75,6 +78,19 @@ func (r *Registry) Create(ctx context.Context, id string, o Options) (Backend, e
 		return nil, errors.Join(err, r.Remove(base))
 	}
 	return b, nil
+}
+
+// oneTerminal refuses to use standard input for two backends.
+func (r *Registry) oneTerminal(kind string) error {
+	if kind != "stdio" {
+		return nil
+	}
+	for _, i := range r.List() {
+		if i.Filename == kind {
+			return errors.New("cannot use stdio by multiple character devices")
+		}
+	}
+	return nil
 }
 
 func (r *Registry) createMux(id, base string, h Host) (Backend, error) {

@@ -61,6 +61,25 @@ func TestRegistry(t *testing.T) {
 	}
 }
 
+// TestOneTerminal reads standard input for one backend at a time.
+func TestOneTerminal(t *testing.T) {
+	var r Registry
+	defer r.Close()
+	o := Options{Kind: "stdio", Signal: true}
+	if _, err := r.Create(context.Background(), "a", o); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Create(context.Background(), "b", o); text(err) != "cannot use stdio by multiple character devices" {
+		t.Error(err)
+	}
+	if err := r.Remove("a"); err != nil {
+		t.Error(err)
+	}
+	if _, err := r.Create(context.Background(), "b", o); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestSameID opens many backends with one id at once.
 func TestSameID(t *testing.T) {
 	var r Registry
