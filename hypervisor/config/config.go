@@ -183,10 +183,23 @@ type RTC struct {
 	VM    bool      // clock=vm
 }
 
-// Monitor is a QMP monitor.
+// MonitorMode is what a monitor speaks.
+type MonitorMode string
+
+// The modes.
+const (
+	Control  MonitorMode = "control"  // QMP
+	Readline MonitorMode = "readline" // the human monitor
+)
+
+// Monitor is a monitor on a chardev.
 type Monitor struct {
 	Chardev string // id
+	Mode    MonitorMode
 	Pretty  bool
+	// Implied says that nobody asked for it by name, but for mon: before a serial
+	// port's chardev.
+	Implied bool
 }
 
 // AddFD is -add-fd.

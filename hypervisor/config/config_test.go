@@ -122,16 +122,19 @@ func TestChardevsAndMonitors(t *testing.T) {
 	if !slices.Equal(c.Serials, []string{"serial0", "", "m"}) {
 		t.Errorf("serials %q", c.Serials)
 	}
-	if s := c.Chardevs[0]; s.Kind != "stdio" || !s.Escape || s.Signal {
+	if s := c.Chardevs[0]; !s.Mux || *s.Backend.Stdio.Data.Signal {
 		t.Errorf("%+v", s)
 	}
-	if q := c.Chardevs[1]; q.Path != "/x/q.sock" || !q.Server || q.Wait {
+	if q := c.Chardevs[1].Backend.Socket.Data; q.Addr.Unix.Data.Path != "/x/q.sock" || !*q.Server || *q.Wait {
 		t.Errorf("%+v", q)
 	}
-	if q := c.Chardevs[2]; q.Host != "::1" || q.Port != "5" {
+	if q := c.Chardevs[2].Backend.Socket.Data.Addr.Inet.Data; q.Host != "::1" || q.Port != "5" {
 		t.Errorf("%+v", q)
 	}
-	if len(c.Monitors) != 3 || !c.Monitors[2].Pretty || c.Monitors[2].Chardev != "m" {
+	want := []Monitor{
+		{"serial0", Readline, false, true}, {"compat_monitor0", Control, false, false}, {"compat_monitor1", Control, false, false}, {"m", Control, true, false},
+	}
+	if !slices.Equal(c.Monitors, want) {
 		t.Errorf("%+v", c.Monitors)
 	}
 }
@@ -202,8 +205,8 @@ func TestRefusals(t *testing.T) {
 		"-mon chardev=x,mode=control":                         "\"x\" not found",
 		"-serial chardev:x":                                   "not found",
 		"-serial usb":                                         "not a valid char driver",
-		"-mon chardev=x":                                      "readline",
-		"-monitor stdio":                                      "only 'none'",
+		"-mon chardev=x":                                      "not found",
+		"-monitor telepathy":                                  "not a valid char driver",
 		"-vga std":                                            "only 'none'",
 		"-uuid 123":                                           "UUID",
 		"-rtc base=yesterday":                                 "yesterday",

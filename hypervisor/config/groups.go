@@ -110,7 +110,7 @@ func optionGroups() []optionGroup {
 		{name: "netdev"},
 		{name: "nic"},
 		{name: "net"},
-		{name: "chardev", keys: &Chardev{}, text: []string{"backend"}},
+		{name: "chardev", keys: &chardevKeys{}, text: []string{"backend"}},
 		{name: "mon", keys: &monKeys{}},
 		{name: "action", text: []string{"reboot", "shutdown", "panic", "watchdog"}},
 		{name: "msg", keys: &msgKeys{}},

@@ -48,7 +48,7 @@ func options() []option {
 		{"nic", nil, "tap[,PROP=VALUE...]|none", "a network back end with its device", (*parser).nic},
 		{"net", nil, "none", "no network device by default", onlyNone},
 		{"chardev", nil, "BACKEND,id=ID[,PROP=VALUE...]", "a character device back end", (*parser).chardev},
-		{"serial", nil, "DEV", "serial port: stdio, pty, null, none, file:, unix:, tcp:, pipe:, chardev:, mon:stdio", (*parser).serial},
+		{"serial", nil, "DEV", "serial port: stdio, pty, null, none, file:, unix:, tcp:, telnet:, udp:, pipe:, chardev:, mon:stdio", (*parser).serial},
 		{"parallel", nil, "none", "no parallel port", onlyNone},
 		{"nographic", nil, "", "serial port on the terminal", func(p *parser, _ string) error { p.cfg.NoGraphic = true; return nil }},
 		{"display", nil, "none", "no display", onlyNone},
@@ -60,10 +60,10 @@ func options() []option {
 		{"no-user-config", nil, "", "accepted; there are no files to read", ignore},
 		{"no-hpet", nil, "", "accepted; there is no HPET", ignore},
 		// Monitors.
-		{"qmp", nil, "DEV", "QMP on unix:PATH,server=on,wait=off, tcp:HOST:PORT,..., stdio, chardev:ID", qmp(false)},
-		{"qmp-pretty", nil, "DEV", "QMP with indented replies", qmp(true)},
-		{"mon", nil, "[chardev=]ID,mode=control[,pretty=on|off]", "QMP on a character device", (*parser).mon},
-		{"monitor", nil, "none", "no human monitor", onlyNone},
+		{"qmp", nil, "DEV", "QMP on unix:PATH,server=on,wait=off, tcp:HOST:PORT,..., stdio, chardev:ID", monitor(Control, false)},
+		{"qmp-pretty", nil, "DEV", "QMP with indented replies", monitor(Control, true)},
+		{"mon", nil, "[chardev=]ID[,mode=control|readline][,pretty=on|off]", "QMP or a human monitor on a character device", (*parser).mon},
+		{"monitor", nil, "DEV", "a human monitor on what -serial takes, or none", monitor(Readline, false)},
 		{"qtest", nil, "DEV", "qtest on a character device, in the forms of -qmp", (*parser).qtest},
 		{"qtest-log", nil, "FILE|none", "log of qtest; standard error without it", setText(func(c *Config) *string { return &c.QTest.Log })},
 		// What happens when.

@@ -30,6 +30,7 @@ type parser struct {
 	memArgs pairs
 	noAccel string // an accelerator that was asked for and is none
 	depth   int    // of -readconfig
+	compat  int    // chardevs of -monitor, -qmp and -qmp-pretty
 }
 
 type global struct{ driver, prop, value string }
@@ -118,6 +119,9 @@ func (p *parser) addGroup(name, text string, args pairs, build func(pairs) error
 // finish builds what had to wait for the whole command line.
 func (p *parser) finish() error {
 	if err := p.finishMachine(); err != nil {
+		return err
+	}
+	if err := p.finishGraphic(); err != nil {
 		return err
 	}
 	// Devices come last: they refer to the others.

@@ -180,6 +180,9 @@ func (b *Board) AddSerial(i int, out platform.Output, space func()) (*platform.U
 	if b.serial[i] != nil {
 		return nil, fmt.Errorf("serial port index %d is taken", i)
 	}
+	if b.cfg.Type.Kind == None {
+		return nil, fmt.Errorf("machine %s has no serial ports", b.cfg.Type.Name)
+	}
 	u := platform.NewUART(platform.UARTConfig{IRQ: b.cfg.IRQ.Line(com[i].irq), Output: out, Space: space})
 	if err := u.Map(&b.Ports, com[i].port); err != nil {
 		return nil, err

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -16,6 +15,7 @@ import (
 	"hv/devices/virtio/virtioblk"
 	"hv/devices/virtio/virtiorng"
 	"hv/hypervisor/config"
+	"hv/hypervisor/fdset"
 	"hv/hypervisor/mem"
 )
 
@@ -52,36 +52,14 @@ func makeBlk(v *VM, in *qdev.Instance, c *blkConfig) (virtio.Device, error) {
 // fdset returns a file of the set that a path such as /dev/fdset/1 names, open for
 // reading or for writing too; nil if the path is none.
 func (v *VM) fdset(path string, write bool) (*os.File, error) {
-	name, ok := strings.CutPrefix(path, "/dev/fdset/")
-	if !ok {
+	if !strings.HasPrefix(path, fdset.Prefix) {
 		return nil, nil
 	}
-	set, err := strconv.Atoi(name)
-	if err != nil {
-		return nil, fmt.Errorf("%s: '%s' is no number of a set of -add-fd", path, name)
-	}
-	want := unix.O_RDONLY
+	flags := os.O_RDONLY
 	if write {
-		want = unix.O_RDWR
+		flags = os.O_RDWR
 	}
-	for _, f := range v.cfg.FDs {
-		if f.Set != set {
-			continue
-		}
-		flags, err := unix.FcntlInt(uintptr(f.FD), unix.F_GETFL, 0)
-		if err != nil {
-			return nil, fmt.Errorf("-add-fd fd=%d: %w", f.FD, err)
-		}
-		if flags&unix.O_ACCMODE != want {
-			continue
-		}
-		fd, err := unix.FcntlInt(uintptr(f.FD), unix.F_DUPFD_CLOEXEC, 3)
-		if err != nil {
-			return nil, fmt.Errorf("-add-fd fd=%d: %w", f.FD, err)
-		}
-		return os.NewFile(uintptr(fd), path), nil
-	}
-	return nil, fmt.Errorf("%s: the set has no descriptor that is open for that (read-only=%v)", path, !write)
+	return v.fds.Open(path, flags, 0)
 }
 
 // claimDrive returns the drive with an id for one device's use.
@@ -124,7 +102,7 @@ func (v *VM) entropy(id string, in *qdev.Instance) (io.Reader, error) {
 	if o.RNG.Filename == "" {
 		return rand.Reader, nil
 	}
-	f, err := os.Open(o.RNG.Filename)
+	f, err := v.fds.Open(o.RNG.Filename, os.O_RDONLY, 0)
 	if err != nil {
 		return nil, fmt.Errorf("object %s: %w", id, err)
 	}

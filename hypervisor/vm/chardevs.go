@@ -2,9 +2,10 @@ package vm
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"strconv"
-	"time"
+
+	"golang.org/x/sys/unix"
 
 	"hv/devices/platform"
 	"hv/hypervisor/config"
@@ -12,46 +13,64 @@ import (
 	"hv/qmp/qapi"
 )
 
-// openChardevs opens the host's ends of consoles and monitors.
-func (v *VM) openChardevs(ctx context.Context) error {
-	v.undo.later(v.chardevs.Close)
-	if v.cfg.NoGraphic && len(v.cfg.Serials) == 0 {
-		v.cfg.Serials = []string{"serial0"}
-		v.cfg.Chardevs = append(v.cfg.Chardevs, config.Chardev{ID: "serial0", Kind: "stdio", Escape: true})
-	}
-	for _, c := range v.cfg.Chardevs {
-		o, err := v.chardevOptions(c)
+// keepDescriptors takes over what -add-fd names.
+func (v *VM) keepDescriptors(context.Context) error {
+	v.undo.later(v.fds.Close)
+	for _, f := range v.cfg.FDs {
+		flags, err := unix.FcntlInt(uintptr(f.FD), unix.F_GETFD, 0)
 		if err != nil {
-			return fmt.Errorf("chardev %s: %w", c.ID, err)
+			return fmt.Errorf("-add-fd fd=%d: %w", f.FD, err)
 		}
-		b, err := chardev.Open(ctx, o)
-		if err != nil {
-			return fmt.Errorf("chardev %s: %w", c.ID, err)
+		if flags&unix.FD_CLOEXEC != 0 {
+			return fmt.Errorf("-add-fd fd=%d: not a descriptor that hv was started with", f.FD)
 		}
-		if err := v.chardevs.Add(c.ID, b); err != nil {
+		unix.CloseOnExec(f.FD)
+		set := int64(f.Set)
+		var opaque *string
+		if f.Opaque != "" {
+			opaque = &f.Opaque
+		}
+		if _, err := v.fds.Add(&set, opaque, f.FD); err != nil {
 			return err
-		}
-		if s, ok := b.(*chardev.Stream); ok && s.Path != "" {
-			v.opt.Notify("char device redirected to %s (label %s)", s.Path, c.ID)
 		}
 	}
 	return nil
 }
 
-func (v *VM) chardevOptions(c config.Chardev) (chardev.Options, error) {
-	o := chardev.Options{
-		Kind: c.Kind, Path: c.Path, Abstract: c.Abstract, Host: c.Host, Port: c.Port, Server: c.Server, Wait: c.Wait,
-		Reconnect: time.Duration(c.Reconnect) * time.Second, Signal: c.Signal, Append: c.Append, LogFile: c.LogFile, LogAppend: c.LogAppend,
-		Escape: c.Escape, Terminate: func() { v.control.RequestShutdown(qapi.ShutdownCauseHostUi) },
+// chardevHost is what character devices need of the VM. descriptor returns what fd=
+// names.
+func (v *VM) chardevHost(descriptor func(string) (int, error)) chardev.Host {
+	return chardev.Host{
+		Open: v.fds.Open, Descriptor: descriptor, Notify: v.opt.Notify,
+		Terminate: func() { v.control.RequestShutdown(qapi.ShutdownCauseHostUi) },
 	}
-	if c.FD != "" {
-		fd, err := strconv.Atoi(c.FD)
-		if err != nil || fd <= 2 {
-			return o, fmt.Errorf("fd=%s is no descriptor number above 2", c.FD)
+}
+
+// openChardevs opens the host's ends of consoles and monitors.
+func (v *VM) openChardevs(ctx context.Context) error {
+	v.undo.later(v.chardevs.Close)
+	for _, c := range v.cfg.Chardevs {
+		if err := v.openChardev(ctx, &c); err != nil {
+			return fmt.Errorf("chardev %s: %w", c.ID, err)
 		}
-		o.FD = fd
 	}
-	return o, nil
+	return nil
+}
+
+func (v *VM) openChardev(ctx context.Context, c *config.Chardev) error {
+	o, err := chardev.FromQAPI(&c.Backend, v.chardevHost(v.fds.Param))
+	if err != nil {
+		return err
+	}
+	o.Mux = c.Mux
+	if c.Link != "" {
+		o.Path = c.Link
+	}
+	b, err := v.chardevs.Create(ctx, c.ID, o)
+	if s, ok := b.(*chardev.Stream); ok && s.Path != "" {
+		v.opt.Notify("char device redirected to %s (label %s)", s.Path, c.ID)
+	}
+	return err
 }
 
 // console connects a serial port of a device with a chardev: it is the chardev's
@@ -72,7 +91,7 @@ func (c *console) Event(e chardev.Event) {
 	switch {
 	case e == chardev.Break && c.lineBreak != nil:
 		c.lineBreak()
-	case e != chardev.Break && c.connected != nil:
+	case (e == chardev.Opened || e == chardev.Closed) && c.connected != nil:
 		c.connected(e == chardev.Opened)
 	}
 }
@@ -85,7 +104,7 @@ func (v *VM) addSerial(index int, id string) error {
 	}
 	u, err := v.hw.board.AddSerial(index, b, b.Accept)
 	if err != nil {
-		return err
+		return errors.Join(err, b.Close())
 	}
 	b.Attach(&console{port: u, lineBreak: u.Break})
 	return nil

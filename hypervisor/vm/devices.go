@@ -246,16 +246,12 @@ func (v *VM) releaseDevices() error {
 }
 
 // claimChardev returns a chardev for a device's use, as long as that exists.
-func (v *VM) claimChardev(in *qdev.Instance, id string) (chardev.Backend, error) {
+func (v *VM) claimChardev(in *qdev.Instance, id string) (*chardev.Seat, error) {
 	b, err := v.chardevs.Claim(id, in.Label())
 	if err != nil {
 		return nil, err
 	}
-	in.Later(func() error {
-		b.Attach(nil)
-		v.chardevs.Release(id)
-		return nil
-	})
+	in.Later(b.Close)
 	return b, nil
 }
 

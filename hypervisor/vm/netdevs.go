@@ -6,8 +6,9 @@ import (
 	"fmt"
 	"net"
 	"slices"
-	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"hv/devices/qdev"
 	"hv/devices/virtio/virtionet"
@@ -37,12 +38,12 @@ func (n *netdevs) find(id string) *netdev {
 	return n.all[i]
 }
 
-// add opens a back end.
-func (n *netdevs) add(cfg config.Netdev) error {
+// add opens a back end. param returns the descriptor that fd= names.
+func (n *netdevs) add(cfg config.Netdev, param func(string) (int, error)) error {
 	if n.find(cfg.ID) != nil {
 		return fmt.Errorf("Duplicate ID '%s' for netdev", cfg.ID)
 	}
-	fds, err := descriptors(cfg)
+	fds, err := descriptors(cfg, param)
 	if err != nil {
 		return fmt.Errorf("netdev %s: %w", cfg.ID, err)
 	}
@@ -105,7 +106,7 @@ func (n *netdevs) close() error {
 func (v *VM) openNetdevs(context.Context) error {
 	v.undo.later(v.nets.close)
 	for _, n := range v.cfg.Netdevs {
-		if err := v.nets.add(n); err != nil {
+		if err := v.nets.add(n, v.fds.Param); err != nil {
 			return err
 		}
 	}
@@ -118,14 +119,14 @@ func (v *VM) AddNetdev(n qapi.Netdev) error {
 	if err != nil {
 		return err
 	}
-	return v.nets.add(cfg)
+	return v.nets.add(cfg, v.fds.Param)
 }
 
 // RemoveNetdev takes a back end away. Control goroutine only.
 func (v *VM) RemoveNetdev(id string) error { return v.nets.remove(id) }
 
-// descriptors returns the numbers in fd= or fds=.
-func descriptors(n config.Netdev) ([]int, error) {
+// descriptors returns what fd= or fds= name.
+func descriptors(n config.Netdev, param func(string) (int, error)) ([]int, error) {
 	list := n.FDs
 	if n.FD != "" {
 		list = n.FD
@@ -135,9 +136,12 @@ func descriptors(n config.Netdev) ([]int, error) {
 	}
 	var out []int
 	for _, s := range strings.Split(list, ":") {
-		fd, err := strconv.Atoi(s)
-		if err != nil || fd <= 2 {
-			return nil, fmt.Errorf("'%s' is no descriptor number above 2", s)
+		fd, err := param(s)
+		if err != nil {
+			for _, fd := range out {
+				_ = unix.Close(fd)
+			}
+			return nil, err
 		}
 		out = append(out, fd)
 	}

@@ -1,10 +1,14 @@
 package vm
 
 import (
+	"context"
 	"errors"
+	"io"
 
+	"hv/hypervisor/config"
 	"hv/hypervisor/vmqmp"
 	"hv/qmp/qapi"
+	"hv/qmp/server"
 )
 
 // What vmqmp needs. All run on the control goroutine.
@@ -12,6 +16,16 @@ var (
 	_ vmqmp.VM     = (*VM)(nil)
 	_ vmqmp.System = (*VM)(nil)
 )
+
+// speaker returns what runs a monitor on a connection until that or ctx ends, and then
+// closes it.
+func (v *VM) speaker(ctx context.Context, m config.Monitor) func(io.ReadWriteCloser) error {
+	if m.Mode == config.Readline {
+		return func(conn io.ReadWriteCloser) error { return v.human.Serve(ctx, conn) }
+	}
+	name := server.Monitor{Name: m.Chardev, Pretty: m.Pretty}
+	return func(conn io.ReadWriteCloser) error { return v.server.ServeConn(conn, name) }
+}
 
 // Status returns the run state.
 func (v *VM) Status() qapi.StatusInfo {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path"
 	"runtime"
@@ -18,7 +19,6 @@ import (
 	"hv/hypervisor/qtest"
 	"hv/hypervisor/softirq"
 	"hv/hypervisor/vclock"
-	"hv/qmp/chardev"
 	"hv/qmp/events"
 )
 
@@ -115,13 +115,9 @@ func (v *VM) openQTest(ctx context.Context) error {
 	if id == "" {
 		return nil
 	}
-	b, err := v.chardevs.Claim(id, "qtest")
+	seat, err := v.chardevs.Claim(id, "qtest")
 	if err != nil {
 		return err
-	}
-	src, ok := b.(chardev.Source)
-	if !ok {
-		return fmt.Errorf("chardev \"%s\" cannot carry qtest", id)
 	}
 	log, err := v.qtestLog()
 	if err != nil {
@@ -139,21 +135,24 @@ func (v *VM) openQTest(ctx context.Context) error {
 		m.Clock = v.clock
 	}
 	v.qtest = qtest.New(m, log)
-	v.serving.Go(func() { v.serveQTest(src) })
+	next := v.connections(seat, false)
+	v.serving.Go(func() { v.serveQTest(next) })
 	return nil
 }
 
-// serveQTest serves the connection that there is and those that come.
-func (v *VM) serveQTest(src chardev.Source) {
-	var err error
-	if conn := src.Conn(); conn != nil {
-		err = v.qtest.ServeConn(conn)
-	}
-	if l := src.Listener(); l != nil {
-		err = errors.Join(err, v.qtest.Serve(l))
-	}
-	if err != nil && !errors.Is(err, context.Canceled) {
-		v.failed("qtest", err)
+// serveQTest serves one connection after the other.
+func (v *VM) serveQTest(next func() (io.ReadWriteCloser, error)) {
+	for {
+		conn, err := next()
+		if err == nil {
+			err = v.qtest.ServeConn(conn)
+		}
+		if err != nil {
+			if !errors.Is(err, context.Canceled) && !errors.Is(err, net.ErrClosed) {
+				v.failed("qtest", err)
+			}
+			return
+		}
 	}
 }
 

@@ -2,7 +2,6 @@ package vm
 
 import (
 	"fmt"
-	"strconv"
 
 	"hv/devices/qdev"
 	"hv/devices/virtio"
@@ -136,14 +135,13 @@ func makeBalloon(v *VM, in *qdev.Instance, c *balloonConfig) (virtio.Device, err
 	return d, nil
 }
 
-func makeVsock(_ *VM, _ *qdev.Instance, c *vsockConfig) (virtio.Device, error) {
+func makeVsock(v *VM, _ *qdev.Instance, c *vsockConfig) (virtio.Device, error) {
 	fd := -1
 	if c.VhostFD != "" {
-		n, err := strconv.Atoi(c.VhostFD)
-		if err != nil || n <= 2 {
-			return nil, fmt.Errorf("vhostfd '%s' is no descriptor number above 2", c.VhostFD)
+		var err error
+		if fd, err = v.fds.Param(c.VhostFD); err != nil {
+			return nil, fmt.Errorf("vhostfd: %w", err)
 		}
-		fd = n
 	}
 	// The kernel takes split rings only.
 	c.Packed = false
@@ -184,16 +182,20 @@ func (v *VM) addPort(in *qdev.Instance, c *portConfig, isConsole bool) error {
 	d := parent.Device.(*virtioserial.Device)
 	in.Parent = parent
 	var b chardev.Backend = chardev.Null{}
+	listens := func(bool) {}
 	if c.Chardev != "" {
-		if b, err = v.claimChardev(in, c.Chardev); err != nil {
+		seat, err := v.claimChardev(in, c.Chardev)
+		if err != nil {
 			return err
 		}
+		b, listens = seat, seat.SetOpen
 	}
 	const auto = ^uint32(0)
 	id := in.ID
 	p, err := d.AddPort(virtioserial.PortConfig{
 		Nr: c.Nr, Auto: c.Nr == auto, Name: c.Name, Console: isConsole, Out: b, Space: b.Accept,
 		OnOpen: func(open bool) {
+			listens(open || isConsole)
 			if id != "" {
 				events.Emit(v.events, qapi.EventVserportChange, qapi.VserportChangeEvent{Id: id, Open: open})
 			}
@@ -204,6 +206,7 @@ func (v *VM) addPort(in *qdev.Instance, c *portConfig, isConsole bool) error {
 	}
 	in.Later(func() error { p.Remove(); return nil })
 	b.Attach(&console{port: p, connected: p.SetConnected})
+	listens(isConsole)
 	in.Device = p
 	return nil
 }

@@ -11,27 +11,20 @@ package vm
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
-	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
 	"github.com/sirupsen/logrus"
 
-	"hv/devices/devqmp"
 	"hv/devices/qdev"
 	"hv/devices/virtio/virtioballoon"
 	"hv/hypervisor/config"
-	"hv/hypervisor/cpuqmp"
+	"hv/hypervisor/fdset"
 	"hv/hypervisor/lifecycle"
 	"hv/hypervisor/machine"
 	"hv/hypervisor/qtest"
 	"hv/hypervisor/runstate"
 	"hv/hypervisor/vclock"
-	"hv/hypervisor/vmqmp"
-	"hv/net/netqmp"
 	"hv/qmp/chardev"
 	"hv/qmp/dispatch"
 	"hv/qmp/events"
@@ -65,6 +58,7 @@ type VM struct {
 	endQTest context.CancelFunc
 
 	control    *lifecycle.Control
+	fds        fdset.Registry
 	chardevs   chardev.Registry
 	drives     map[string]string // who uses a drive, by its id
 	nets       netdevs
@@ -78,6 +72,7 @@ type VM struct {
 	table      *dispatch.Table
 	server     *server.Server
 	human      *hmp.Monitor
+	monitors   undo // ends the coming of new clients
 	serving    sync.WaitGroup
 	asking     sync.WaitGroup // those that wait for the control goroutine, which answers until it ends
 	undo       undo
@@ -105,7 +100,7 @@ func New(ctx context.Context, cfg *config.Config, opt Options) (*VM, error) {
 // part, and their commands wait for Run. With -preconfig the machine is left for
 // x-exit-preconfig.
 func (v *VM) build(ctx context.Context) error {
-	if err := each(ctx, v.openChardevs, v.makeObjects, v.openMonitors); err != nil || v.cfg.Preconfig {
+	if err := each(ctx, v.keepDescriptors, v.openChardevs, v.makeObjects, v.openMonitors); err != nil || v.cfg.Preconfig {
 		return err
 	}
 	return v.buildMachine(ctx)
@@ -201,7 +196,7 @@ func (v *VM) Run(ctx context.Context) int {
 func (v *VM) Close(ctx context.Context) error {
 	var err error
 	if v.server != nil {
-		err = v.server.Close(ctx)
+		err = errors.Join(v.monitors.run(), v.server.Close(ctx))
 		v.closeQTest()
 		v.serving.Wait()
 	}
@@ -221,83 +216,3 @@ func (v *VM) Alive() { _ = v.control.Do(context.Background(), func() {}) }
 
 // failed logs what went wrong without anybody to tell it to.
 func (v *VM) failed(what string, err error) { v.opt.Log.WithError(err).Errorf("%s failed", what) }
-
-// SocketPath returns where the VM called name has its QMP socket.
-func SocketPath(name string) string { return filepath.Join("/run/vm", name+".sock") }
-
-// openMonitors puts QMP on the chardevs that were asked for, and on the VM's own
-// socket.
-func (v *VM) openMonitors(ctx context.Context) error {
-	table := dispatch.NewTable()
-	table.SetPreconfig(v.cfg.Preconfig)
-	v.table = table
-	vmqmp.Register(table, v)
-	vmqmp.RegisterOptions(table, config.CommandLineOptions)
-	cpuqmp.Register(table, v)
-	devqmp.RegisterPlug(table, v)
-	devqmp.RegisterQOM(table, v)
-	netqmp.Register(table, v)
-	vmqmp.RegisterSystem(table, v)
-	devqmp.RegisterPCI(table, v.pciHost)
-	devqmp.RegisterVirtio(table, v)
-	v.registerHuman(table)
-	v.server = server.New(server.Config{Table: table, Events: v.events, Exec: v.control, Version: v.opt.Version, Log: v.opt.Log})
-	v.openHuman()
-	monitors := v.cfg.Monitors
-	if v.cfg.Name != "" && !v.cfg.NoDefault {
-		if err := v.ownSocket(ctx); err != nil {
-			return err
-		}
-		monitors = append(monitors, config.Monitor{Chardev: ownMonitor})
-	}
-	for _, m := range monitors {
-		b, err := v.chardevs.Claim(m.Chardev, "a monitor")
-		if err != nil {
-			return err
-		}
-		if err := v.serve(b, m); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-const ownMonitor = "#monitor" // no id of a user's looks like this
-
-// ownSocket opens /run/vm/NAME.sock.
-func (v *VM) ownSocket(ctx context.Context) error {
-	path := SocketPath(v.cfg.Name)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return fmt.Errorf("folder for QMP sockets: %w (use -nodefaults with -qmp to have it elsewhere)", err)
-	}
-	b, err := chardev.Open(ctx, chardev.Options{Kind: "socket", Path: path, Server: true})
-	if err != nil {
-		return fmt.Errorf("QMP: %w", err)
-	}
-	return v.chardevs.Add(ownMonitor, b)
-}
-
-// serve runs QMP on a chardev: on all its connections, or on the one it is.
-func (v *VM) serve(b chardev.Backend, m config.Monitor) error {
-	src, ok := b.(chardev.Source)
-	if !ok {
-		return fmt.Errorf("chardev \"%s\" cannot carry a monitor", m.Chardev)
-	}
-	name := server.Monitor{Name: m.Chardev, Pretty: m.Pretty}
-	if l := src.Listener(); l != nil {
-		v.serving.Go(func() { v.served(m, v.server.Serve(l, name)) })
-		return nil
-	}
-	conn := src.Conn()
-	if conn == nil {
-		return fmt.Errorf("chardev \"%s\" is not connected", m.Chardev)
-	}
-	v.serving.Go(func() { v.served(m, v.server.ServeConn(conn, name)) })
-	return nil
-}
-
-func (v *VM) served(m config.Monitor, err error) {
-	if err != nil && !errors.Is(err, server.ErrClosed) && !errors.Is(err, io.EOF) {
-		v.opt.Log.WithError(err).WithField("monitor", m.Chardev).Warn("monitor ended")
-	}
-}

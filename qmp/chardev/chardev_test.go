@@ -90,7 +90,7 @@ func read(t *testing.T, r io.Reader, n int) string {
 
 func TestServer(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
-	b := must(t, Options{Kind: "socket", Path: path, Server: true})
+	b := must(t, Options{Kind: "socket", Socket: Address{Path: path}, Server: true})
 	c := newConsole(5)
 	b.Attach(c)
 	if n, _ := b.Write([]byte("lost")); n != 4 {
@@ -133,7 +133,7 @@ func TestServerWaits(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	opened := make(chan Backend)
 	go func() {
-		b, err := Open(context.Background(), Options{Kind: "socket", Path: path, Server: true, Wait: true})
+		b, err := Open(context.Background(), Options{Kind: "socket", Socket: Address{Path: path}, Server: true, Wait: true})
 		if err != nil {
 			t.Error(err)
 		}
@@ -160,19 +160,19 @@ func TestServerWaits(t *testing.T) {
 
 func TestSocketInUse(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
-	b := must(t, Options{Kind: "socket", Path: path, Server: true})
-	if _, err := Open(context.Background(), Options{Kind: "socket", Path: path, Server: true}); err == nil || !strings.Contains(err.Error(), path) {
+	b := must(t, Options{Kind: "socket", Socket: Address{Path: path}, Server: true})
+	if _, err := Open(context.Background(), Options{Kind: "socket", Socket: Address{Path: path}, Server: true}); err == nil || !strings.Contains(err.Error(), path) {
 		t.Errorf("two servers on one socket: %v", err)
 	}
 	b.Close()
-	if _, err := Open(context.Background(), Options{Kind: "socket", Path: path}); err == nil {
+	if _, err := Open(context.Background(), Options{Kind: "socket", Socket: Address{Path: path}}); err == nil {
 		t.Error("connected to nobody")
 	}
 }
 
 func TestClientReconnects(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
-	b := must(t, Options{Kind: "socket", Path: path, Reconnect: time.Millisecond})
+	b := must(t, Options{Kind: "socket", Socket: Address{Path: path}, Reconnect: time.Millisecond})
 	defer b.Close()
 	c := newConsole(10)
 	b.Attach(c)
@@ -241,7 +241,7 @@ func TestFileAndLog(t *testing.T) {
 // what waits for it is bounded.
 func TestSlowReader(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
-	b := must(t, Options{Kind: "socket", Path: path, Server: true})
+	b := must(t, Options{Kind: "socket", Socket: Address{Path: path}, Server: true})
 	defer b.Close()
 	c := newConsole(1)
 	b.Attach(c)
@@ -258,42 +258,6 @@ func TestSlowReader(t *testing.T) {
 	}
 	if taken > 3*maxBacklog || taken < maxBacklog {
 		t.Errorf("%d bytes were taken for a reader that reads none", taken)
-	}
-}
-
-func TestEscape(t *testing.T) {
-	ended := 0
-	var events []Event
-	e := &escape{terminate: func() { ended++ }, event: func(ev Event) { events = append(events, ev) }}
-	got := string(e.filter([]byte("a\x01\x01b\x01"))) + string(e.filter([]byte("xc\x01bd")))
-	if got != "a\x01bcd" || ended != 1 || len(events) != 1 || events[0] != Break {
-		t.Errorf("%q, %d, %v", got, ended, events)
-	}
-}
-
-func TestRegistry(t *testing.T) {
-	var r Registry
-	if err := r.Add("a", Null{}); err != nil {
-		t.Fatal(err)
-	}
-	if err := r.Add("a", Null{}); err == nil {
-		t.Error("an id was taken twice")
-	}
-	if _, err := r.Claim("b", "x"); err == nil {
-		t.Error("claimed what is not there")
-	}
-	if _, err := r.Claim("a", "serial0"); err != nil {
-		t.Error(err)
-	}
-	if _, err := r.Claim("a", "serial1"); !errors.Is(err, ErrBusy) || !strings.Contains(err.Error(), "serial0") {
-		t.Errorf("claimed twice: %v", err)
-	}
-	r.Release("a")
-	if _, err := r.Claim("a", "serial1"); err != nil {
-		t.Error(err)
-	}
-	if err := r.Close(); err != nil {
-		t.Error(err)
 	}
 }
 

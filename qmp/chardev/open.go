@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"strconv"
 	"syscall"
@@ -14,77 +13,109 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Options describes a backend, with the members of QEMU's chardev options.
-type Options struct {
-	Kind       string // stdio, pty, null, file, pipe, socket
-	Path       string // pty: a link to make; file, pipe, socket: where
-	Abstract   bool
-	Host, Port string
-	FD         int // of an inherited socket, 0 for none
-	Server     bool
-	Wait       bool // a server waits for its first client
-	Reconnect  time.Duration
-	Signal     bool // stdio: Ctrl-C and the like raise signals
-	Append     bool
-	LogFile    string
-	LogAppend  bool
-	// Escape makes Ctrl-A a prefix for commands; Terminate is called for its x.
-	Escape    bool
-	Terminate func()
-}
-
 // Open makes a backend. A server socket that waits does so here, until ctx
 // ends.
 func Open(ctx context.Context, o Options) (Backend, error) {
 	var log io.WriteCloser
 	if o.LogFile != "" {
-		f, err := openOutput(o.LogFile, o.LogAppend)
+		f, err := o.Host.openOutput(o.LogFile, o.LogAppend)
 		if err != nil {
 			return nil, fmt.Errorf("chardev log: %w", err)
 		}
 		log = f
 	}
 	b, err := open(ctx, o, log)
-	if err != nil {
-		if log != nil {
-			log.Close()
-		}
-		return nil, err
+	if err != nil && log != nil {
+		log.Close()
 	}
-	return b, nil
+	return b, err
 }
 
 func open(ctx context.Context, o Options, log io.WriteCloser) (Backend, error) {
 	switch o.Kind {
-	case "null":
+	case "null", "vc":
 		if log == nil {
-			return Null{}, nil
+			return Null{o.Kind}, nil
 		}
-		return newStream(o, log, discard{}, nil), nil
+		return newStream(o.Kind, log, discard{}, nil), nil
 	case "stdio":
 		return openStdio(o, log)
 	case "pty":
 		return openPTY(o, log)
 	case "file":
-		f, err := openOutput(o.Path, o.Append)
+		return openFile(o, log)
+	case "serial":
+		return openSerial(o, log)
+	case "pipe":
+		return openPipe(o, log)
+	case "udp":
+		return openUDP(ctx, o, log)
+	case "socket":
+		return openSocket(ctx, o, log)
+	case "ringbuf", "memory":
+		r, err := newRingbuf(o.Kind, o.Size)
 		if err != nil {
 			return nil, err
 		}
-		return newStream(o, log, writeOnly{f}, nil), nil
-	case "pipe":
-		return openPipe(o, log)
-	case "socket":
-		return openSocket(ctx, o, log)
+		r.log = log
+		return r, nil
 	}
-	return nil, fmt.Errorf("there is no chardev backend '%s'", o.Kind)
+	return nil, fmt.Errorf("'%s' is not a valid char driver name", o.Kind)
 }
 
-func openOutput(path string, add bool) (*os.File, error) {
+func (h Host) openOutput(path string, add bool) (*os.File, error) {
 	flags := os.O_WRONLY | os.O_CREATE | os.O_TRUNC
 	if add {
 		flags = os.O_WRONLY | os.O_CREATE | os.O_APPEND
 	}
-	return os.OpenFile(path, flags, 0o666)
+	return h.openFile(path, flags)
+}
+
+// openFile writes to a file and, if there is one for that, reads another.
+func openFile(o Options, log io.WriteCloser) (Backend, error) {
+	out, err := o.Host.openOutput(o.Path, o.Append)
+	if err != nil {
+		return nil, err
+	}
+	if o.Input == "" {
+		return newStream(o.Kind, log, writeOnly{out}, nil), nil
+	}
+	in, err := o.Host.openFile(o.Input, os.O_RDONLY|syscall.O_NONBLOCK)
+	if err != nil {
+		out.Close()
+		return nil, err
+	}
+	return newStream(o.Kind, log, twoWays{in, out}, nil), nil
+}
+
+// openSerial uses a serial port of the host.
+func openSerial(o Options, log io.WriteCloser) (Backend, error) {
+	f, err := o.Host.openFile(o.Path, os.O_RDWR|syscall.O_NONBLOCK|syscall.O_NOCTTY)
+	if err != nil {
+		return nil, err
+	}
+	c, err := f.SyscallConn()
+	restore := func() {}
+	if err == nil {
+		err = errors.Join(c.Control(func(fd uintptr) { restore, err = rawMode(int(fd), false, false) }), err)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return newStream(o.Kind, log, serialPort{f, restore}, nil), nil
+}
+
+// serialPort is a terminal that gets its settings back.
+type serialPort struct {
+	*os.File
+	restore func()
+}
+
+// Close restores the settings while it is open.
+func (p serialPort) Close() error {
+	p.restore()
+	return p.File.Close()
 }
 
 // writeOnly is a file that never has input: reading it waits for its end.
@@ -107,28 +138,20 @@ type Stream struct {
 	port
 	whole  io.ReadWriteCloser
 	done   func() // restores what opening changed
-	Path   string // the pseudo-terminal's name
+	name   string // for query-chardev
+	Path   string // a pseudo-terminal's other end
 	served bool
 }
 
-func newStream(o Options, log io.WriteCloser, conn io.ReadWriteCloser, done func()) *Stream {
-	s := &Stream{whole: conn, done: done}
+func newStream(name string, log io.WriteCloser, conn io.ReadWriteCloser, done func()) *Stream {
+	s := &Stream{name: name, whole: conn, done: done}
 	s.init()
 	s.log = log
-	if o.Escape {
-		s.input = (&escape{terminate: o.Terminate, event: s.event}).filter
-	}
 	return s
 }
 
-func (s *Stream) event(e Event) {
-	s.mu.Lock()
-	f := s.front
-	s.mu.Unlock()
-	if f != nil {
-		f.Event(e)
-	}
-}
+// Filename returns the kind, and of a pseudo-terminal its other end.
+func (s *Stream) Filename() string { return s.name }
 
 // Attach starts the stream with its first frontend.
 func (s *Stream) Attach(f Frontend) {
@@ -142,17 +165,24 @@ func (s *Stream) Attach(f Frontend) {
 		s.mu.Unlock()
 		f.Event(Opened)
 		s.work.Go(func() { s.send(s.whole) })
-		s.work.Go(func() { s.receive(s.whole) })
+		s.work.Go(s.take)
 		return
 	}
 	s.port.Attach(f)
 }
 
-// Listener returns nil: a stream has one other side.
-func (s *Stream) Listener() net.Listener { return nil }
-
-// Conn returns the stream for a monitor's use, instead of Attach.
-func (s *Stream) Conn() io.ReadWriteCloser { return s.whole }
+// take takes input. When there is no more of it the other side has gone as far as the
+// frontend is concerned, but output is still sent.
+func (s *Stream) take() {
+	s.receive(s.whole)
+	s.mu.Lock()
+	s.deaf = true
+	ended := s.ended
+	s.mu.Unlock()
+	if !ended {
+		s.event(Closed)
+	}
+}
 
 // Close sends what is queued, ends the goroutines and restores the terminal.
 func (s *Stream) Close() error {
@@ -169,7 +199,7 @@ func (s *Stream) Close() error {
 
 // openStdio uses the terminal, in raw mode if it is one.
 func openStdio(o Options, log io.WriteCloser) (Backend, error) {
-	restore, err := rawMode(0, o.Signal)
+	restore, err := rawMode(0, o.Signal, true)
 	if err != nil {
 		return nil, err
 	}
@@ -178,7 +208,7 @@ func openStdio(o Options, log io.WriteCloser) (Backend, error) {
 		restore()
 		return nil, err
 	}
-	return newStream(o, log, stdio{in, os.Stdout}, restore), nil
+	return newStream(o.Kind, log, stdio{in, os.Stdout}, restore), nil
 }
 
 type stdio struct {
@@ -206,16 +236,18 @@ func pollable(fd int, name string) (*os.File, error) {
 	return os.NewFile(uintptr(dup), name), nil
 }
 
-// rawMode puts a terminal into raw mode and returns how to undo that. What is
-// no terminal is left alone.
-func rawMode(fd int, signals bool) (func(), error) {
+// rawMode puts a terminal into raw mode, but for signals of its keys and for line ends
+// of its output, and returns how to undo that. What is no terminal is left alone.
+func rawMode(fd int, signals, lines bool) (func(), error) {
 	old, err := unix.IoctlGetTermios(fd, unix.TCGETS)
 	if err != nil {
 		return func() {}, nil
 	}
 	raw := *old
 	raw.Iflag &^= unix.IGNBRK | unix.BRKINT | unix.PARMRK | unix.ISTRIP | unix.INLCR | unix.IGNCR | unix.ICRNL | unix.IXON
-	raw.Oflag |= unix.OPOST
+	if raw.Oflag |= unix.OPOST; !lines {
+		raw.Oflag &^= unix.OPOST
+	}
 	raw.Lflag &^= unix.ECHO | unix.ECHONL | unix.ICANON | unix.IEXTEN
 	if !signals {
 		raw.Lflag &^= unix.ISIG
@@ -243,7 +275,7 @@ func openPTY(o Options, log io.WriteCloser) (Backend, error) {
 		master.Close()
 		return nil, fmt.Errorf("pty: %w", err)
 	}
-	s := newStream(o, log, master, func() {
+	s := newStream("pty:"+path, log, master, func() {
 		unix.Close(slave)
 		if o.Path != "" {
 			os.Remove(o.Path)
@@ -268,29 +300,26 @@ func unlockPTY(master int) (path string, slave int, err error) {
 	if err != nil {
 		return "", -1, err
 	}
-	_, err = rawMode(slave, false)
+	_, err = rawMode(slave, false, false)
 	return path, slave, err
 }
 
 // openPipe uses PATH.in and PATH.out if there are such, else PATH both ways.
 func openPipe(o Options, log io.WriteCloser) (Backend, error) {
-	in, err := os.OpenFile(o.Path+".in", os.O_RDWR|syscall.O_NONBLOCK, 0)
-	if errors.Is(err, os.ErrNotExist) {
-		both, err := os.OpenFile(o.Path, os.O_RDWR|syscall.O_NONBLOCK, 0)
-		if err != nil {
-			return nil, err
+	const flags = os.O_RDWR | syscall.O_NONBLOCK
+	in, err := o.Host.openFile(o.Path+".in", flags)
+	if err == nil {
+		out, err := o.Host.openFile(o.Path+".out", flags)
+		if err == nil {
+			return newStream(o.Kind, log, twoWays{in, out}, nil), nil
 		}
-		return newStream(o, log, both, nil), nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	out, err := os.OpenFile(o.Path+".out", os.O_RDWR|syscall.O_NONBLOCK, 0)
-	if err != nil {
 		in.Close()
+	}
+	both, err := o.Host.openFile(o.Path, flags)
+	if err != nil {
 		return nil, err
 	}
-	return newStream(o, log, twoWays{in, out}, nil), nil
+	return newStream(o.Kind, log, both, nil), nil
 }
 
 type twoWays struct{ in, out *os.File }

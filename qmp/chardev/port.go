@@ -29,14 +29,13 @@ type port struct {
 	flush *time.Timer // wakes the sender for what is no line yet
 	timed bool        // flush is running
 	due   bool        // what is queued is to be sent
+	short bool        // some output was not taken
+	deaf  bool        // the connection's input has ended
+	pokes int         // how often the frontend got room
 	log   io.WriteCloser
-	input filter // nil, or what sees input first
 	ended bool
 	work  sync.WaitGroup
 }
-
-// filter changes input on its way to the frontend.
-type filter func(p []byte) []byte
 
 func (p *port) init() {
 	p.cond = sync.NewCond(&p.mu)
@@ -65,7 +64,8 @@ func (p *port) Write(b []byte) (int, error) {
 		p.out = append(p.out, b[:n]...)
 		p.wakeSender(b[:n])
 	}
-	return n, nil
+	p.short = p.short || n < len(b)
+	return max(n, 0), nil
 }
 
 // wakeSender has the sender send what is queued: at once when b, the latest, ends a line
@@ -86,20 +86,31 @@ func (p *port) wakeSender(b []byte) {
 func (p *port) Attach(f Frontend) {
 	p.mu.Lock()
 	p.front = f
-	open := p.conn != nil
-	p.mu.Unlock()
+	open := p.conn != nil && !p.deaf
+	p.pokes++
 	p.cond.Broadcast()
+	p.mu.Unlock()
 	if f != nil && open {
 		f.Event(Opened)
 	}
 }
 
-// Accept wakes the reader. It must take the lock: the reader may be between
-// asking for room and waiting.
+// Accept wakes the reader.
 func (p *port) Accept() {
 	p.mu.Lock()
+	p.pokes++
 	p.cond.Broadcast()
 	p.mu.Unlock()
+}
+
+// event tells the frontend, if there is one.
+func (p *port) event(e Event) {
+	p.mu.Lock()
+	f := p.front
+	p.mu.Unlock()
+	if f != nil {
+		f.Event(e)
+	}
 }
 
 // serve runs a connection until it ends.
@@ -110,23 +121,15 @@ func (p *port) serve(conn io.ReadWriteCloser) {
 		conn.Close()
 		return
 	}
-	p.conn, p.out = conn, nil
-	front := p.front
+	p.conn, p.out, p.deaf = conn, nil, false
 	p.mu.Unlock()
-	if front != nil {
-		front.Event(Opened)
-	}
+	p.event(Opened)
 	var writer sync.WaitGroup
 	writer.Go(func() { p.send(conn) })
 	p.receive(conn)
 	p.drop(conn)
 	writer.Wait()
-	p.mu.Lock()
-	front = p.front
-	p.mu.Unlock()
-	if front != nil {
-		front.Event(Closed)
-	}
+	p.event(Closed)
 }
 
 // drop forgets a connection and closes it.
@@ -153,14 +156,20 @@ func (p *port) send(conn io.Writer) {
 			return
 		}
 		batch, p.out, p.due = p.out, batch[:0], false
+		drained := p.short
+		p.short = false
 		p.mu.Unlock()
+		if drained {
+			p.event(Drained)
+		}
 		if _, err := conn.Write(batch); err != nil {
 			return
 		}
 	}
 }
 
-// receive hands input to the frontend as it has room.
+// receive hands input to the frontend as it has room, until the connection ends or has
+// no more.
 func (p *port) receive(conn io.Reader) {
 	buf := make([]byte, 4096)
 	for {
@@ -169,12 +178,8 @@ func (p *port) receive(conn io.Reader) {
 			return
 		}
 		n, err := conn.Read(buf[:min(room, len(buf))])
-		b := buf[:n]
-		if p.input != nil {
-			b = p.input(b)
-		}
-		if len(b) > 0 {
-			front.Receive(b)
+		if !p.deliver(conn, buf[:n]) {
+			return
 		}
 		if errors.Is(err, errNoInput) {
 			p.waitGone(conn)
@@ -183,6 +188,21 @@ func (p *port) receive(conn io.Reader) {
 			return
 		}
 	}
+}
+
+// deliver hands over b, to whoever is the frontend now. It is false if the connection
+// went before.
+func (p *port) deliver(conn io.Reader, b []byte) bool {
+	for len(b) > 0 {
+		front, room := p.waitRoom(conn)
+		if front == nil {
+			return false
+		}
+		n := min(room, len(b))
+		front.Receive(b[:n])
+		b = b[n:]
+	}
+	return true
 }
 
 // waitGone waits until a connection without input is dropped.
@@ -200,18 +220,21 @@ func (p *port) waitRoom(conn io.Reader) (Frontend, int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for p.conn == conn {
+		pokes := p.pokes
 		if front := p.front; front != nil {
 			p.mu.Unlock()
 			room := front.CanReceive()
 			p.mu.Lock()
-			if room > 0 {
-				return front, room
-			}
 			if p.conn != conn {
 				return nil, 0
 			}
+			if room > 0 {
+				return front, room
+			}
 		}
-		p.cond.Wait()
+		if p.pokes == pokes {
+			p.cond.Wait()
+		}
 	}
 	return nil, 0
 }

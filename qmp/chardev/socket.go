@@ -9,123 +9,111 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
-// Socket is a backend that is connected at times.
+// Socket is a backend that is connected at times. As a device's it has one connection
+// after the other (Attach); a monitor may have several of a server's at once (Next).
 type Socket struct {
 	port
+	opt      Options
 	listener net.Listener
 	dial     func(ctx context.Context) (net.Conn, error)
-	retry    time.Duration
 	stop     context.CancelFunc
 	start    sync.Once
 	ctx      context.Context
 	first    net.Conn // what Open waited for or dialled
+
+	at      sync.Mutex // for what follows
+	clients int
+	latest  string // the address of the last client, as Filename gives it
+	gone    *sync.Cond
 }
 
 // openSocket listens or connects as o says.
 func openSocket(ctx context.Context, o Options, log io.WriteCloser) (Backend, error) {
-	s := &Socket{retry: o.Reconnect}
+	s := &Socket{opt: o}
 	s.init()
 	s.log = log
-	if o.Escape {
-		s.input = (&escape{terminate: o.Terminate, event: s.event}).filter
-	}
+	s.gone = sync.NewCond(&s.at)
 	s.ctx, s.stop = context.WithCancel(context.Background())
-	network, address := "tcp", net.JoinHostPort(o.Host, o.Port)
-	if o.Path != "" {
-		if network, address = "unix", o.Path; o.Abstract {
-			address = "@" + o.Path
-		}
-	}
 	var err error
 	switch {
-	case o.FD > 0:
-		err = s.adopt(o)
+	case o.Socket.FD != "":
+		err = s.adopt()
 	case o.Server:
-		err = s.listen(ctx, network, address, o)
+		s.listener, err = o.Socket.listen(ctx)
 	default:
-		err = s.connect(ctx, network, address)
+		err = s.connect(ctx)
+	}
+	if err == nil && o.Server && o.Wait {
+		err = s.await(ctx)
 	}
 	if err != nil {
-		s.stop()
-		return nil, fmt.Errorf("socket %s: %w", address, err)
-	}
-	if o.Server && o.Wait && s.listener != nil {
-		s.first, err = s.listener.Accept()
-		if err != nil {
-			return nil, errors.Join(err, s.Close())
-		}
+		s.log = nil // the caller's, as there is no socket
+		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }
 
-func (s *Socket) event(e Event) {
-	s.mu.Lock()
-	f := s.front
-	s.mu.Unlock()
-	if f != nil {
-		f.Event(e)
-	}
-}
-
-// adopt uses an inherited descriptor: a listening socket for a server, a
-// connected one otherwise.
-func (s *Socket) adopt(o Options) (err error) {
-	f := os.NewFile(uintptr(o.FD), "socket")
-	if f == nil {
-		return fmt.Errorf("bad descriptor %d", o.FD)
-	}
-	defer f.Close()
-	if o.Server {
-		s.listener, err = net.FileListener(f)
-	} else {
-		s.first, err = net.FileConn(f)
-	}
-	return err
-}
-
-// listen binds a server; a unix socket that nobody listens on any more is
-// replaced.
-func (s *Socket) listen(ctx context.Context, network, address string, o Options) error {
-	if network == "unix" && !o.Abstract {
-		if c, err := net.Dial(network, address); err == nil {
-			c.Close()
-			return errors.New("somebody listens there already")
-		}
-		if st, err := os.Lstat(address); err == nil && st.Mode()&os.ModeSocket != 0 {
-			os.Remove(address)
-		}
-	}
-	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, network, address)
-	s.listener = l
-	return err
-}
-
-// connect dials now, or again and again if reconnect says so.
-func (s *Socket) connect(ctx context.Context, network, address string) error {
-	s.dial = func(ctx context.Context) (net.Conn, error) {
-		var d net.Dialer
-		return d.DialContext(ctx, network, address)
-	}
-	c, err := s.dial(ctx)
-	if err != nil && s.retry > 0 {
-		return nil
+// await waits for the first client.
+func (s *Socket) await(ctx context.Context) error {
+	s.opt.Host.notify("waiting for connection on: %s", s.Filename())
+	defer context.AfterFunc(ctx, func() { s.listener.Close() })()
+	c, err := s.listener.Accept()
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
 	s.first = c
 	return err
 }
 
-// Listener returns the server's listener, for a monitor's use instead of Attach.
-func (s *Socket) Listener() net.Listener { return s.listener }
+// adopt uses an open socket: a listening one for a server, a connected one otherwise.
+func (s *Socket) adopt() (err error) {
+	if s.opt.Host.Descriptor == nil {
+		return errors.New("socket: there are no descriptors to be had")
+	}
+	name := s.opt.Socket.FD
+	fd, err := s.opt.Host.Descriptor(name)
+	if err != nil {
+		return err
+	}
+	if _, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE); err != nil {
+		return fmt.Errorf("File descriptor '%s' is not a socket", name)
+	}
+	f := os.NewFile(uintptr(fd), "socket")
+	defer f.Close()
+	if s.opt.Server {
+		s.listener, err = net.FileListener(f)
+	} else {
+		s.first, err = net.FileConn(f)
+	}
+	if err != nil {
+		return fmt.Errorf("socket fd=%s: %w", name, err)
+	}
+	return nil
+}
 
-// Conn returns a client's connection, for a monitor's use instead of Attach.
-func (s *Socket) Conn() io.ReadWriteCloser {
-	if s.first == nil {
+// connect dials now, or again and again if reconnect says so.
+func (s *Socket) connect(ctx context.Context) (err error) {
+	s.dial = s.opt.Socket.dial
+	s.first, err = s.dial(ctx)
+	if err != nil && s.opt.Reconnect > 0 {
+		s.opt.Host.notify("chardev: %v; trying again every %s", err, s.opt.Reconnect)
 		return nil
 	}
-	return s.first
+	return err
+}
+
+// Filename describes the socket and, if there is one, its client.
+func (s *Socket) Filename() string {
+	s.at.Lock()
+	defer s.at.Unlock()
+	if s.clients > 0 {
+		return s.latest
+	}
+	return "disconnected:" + s.opt.name(s.listener)
 }
 
 // Attach starts serving connections with the first frontend.
@@ -139,12 +127,15 @@ func (s *Socket) Attach(f Frontend) {
 // run serves one connection after another.
 func (s *Socket) run() {
 	for c := s.next(); c != nil; c = s.next() {
-		s.serve(c)
-		if s.listener == nil && s.retry == 0 {
+		s.serve(s.welcome(c, func() { s.event(Break) }))
+		if s.once() {
 			return
 		}
 	}
 }
+
+// once tells whether there is no connection but the first.
+func (s *Socket) once() bool { return s.listener == nil && s.opt.Reconnect == 0 }
 
 // next returns the next connection, nil at the end.
 func (s *Socket) next() net.Conn {
@@ -160,7 +151,7 @@ func (s *Socket) next() net.Conn {
 		if c, err := s.dial(s.ctx); err == nil {
 			return c
 		}
-		wait := time.NewTimer(s.retry)
+		wait := time.NewTimer(s.opt.Reconnect)
 		select {
 		case <-wait.C:
 		case <-s.ctx.Done():
@@ -170,16 +161,119 @@ func (s *Socket) next() net.Conn {
 	return nil
 }
 
+// Next returns a monitor's next connection, instead of Attach: the next client of a
+// server, or a new connection once the one before was closed. It returns net.ErrClosed
+// when there is none any more.
+func (s *Socket) Next() (io.ReadWriteCloser, error) {
+	s.start.Do(func() {})
+	s.at.Lock()
+	for s.listener == nil && s.clients > 0 && s.ctx.Err() == nil {
+		s.gone.Wait()
+	}
+	spent := s.once() && s.first == nil
+	s.at.Unlock()
+	if spent || s.ctx.Err() != nil {
+		return nil, net.ErrClosed
+	}
+	c := s.next()
+	if c == nil {
+		return nil, net.ErrClosed
+	}
+	return s.welcome(c, nil), nil
+}
+
+// Stop lets no more clients in and ends Next. Connections that there are stay.
+func (s *Socket) Stop() error {
+	s.stop()
+	s.at.Lock()
+	s.gone.Broadcast()
+	s.at.Unlock()
+	if s.listener == nil {
+		return nil
+	}
+	if err := s.listener.Close(); !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
+}
+
+// welcome makes a client's connection what o says and counts it until it is closed.
+func (s *Socket) welcome(c net.Conn, broken func()) net.Conn {
+	if t, ok := c.(*net.TCPConn); ok {
+		_ = t.SetNoDelay(s.opt.NoDelay)
+	}
+	s.at.Lock()
+	s.clients++
+	s.latest = s.opt.peer(c)
+	s.at.Unlock()
+	v := visit{sync.OnceFunc(s.leave), s.record}
+	if s.opt.Telnet {
+		_, _ = c.Write(telnetHello)
+		return &visitor{&telnetConn{Conn: c, filter: telnetFilter{broken: broken}}, v}
+	}
+	if u, ok := c.(*net.UnixConn); ok {
+		return &localVisitor{u, v}
+	}
+	return &visitor{c, v}
+}
+
+func (s *Socket) leave() {
+	s.at.Lock()
+	defer s.at.Unlock()
+	s.clients--
+	s.gone.Broadcast()
+}
+
+// record writes what is sent to a monitor's client to the log; a device's output is
+// there already.
+func (s *Socket) record(p []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.log != nil && s.front == nil {
+		_, _ = s.log.Write(p)
+	}
+}
+
+// visit is what a connection does beside moving bytes.
+type visit struct {
+	leave  func()
+	record func(p []byte)
+}
+
+type visitor struct {
+	net.Conn
+	visit
+}
+
+func (v *visitor) Write(p []byte) (int, error) {
+	v.record(p)
+	return v.Conn.Write(p)
+}
+
+func (v *visitor) Close() error {
+	v.leave()
+	return v.Conn.Close()
+}
+
+// localVisitor is a visitor that can pass descriptors.
+type localVisitor struct {
+	*net.UnixConn
+	visit
+}
+
+func (v *localVisitor) Write(p []byte) (int, error) {
+	v.record(p)
+	return v.UnixConn.Write(p)
+}
+
+func (v *localVisitor) Close() error {
+	v.leave()
+	return v.UnixConn.Close()
+}
+
 // Close stops listening and ends the connection.
 func (s *Socket) Close() error {
-	s.stop()
-	var err error
-	if s.listener != nil {
-		err = s.listener.Close()
-		if errors.Is(err, net.ErrClosed) {
-			err = nil
-		}
-	}
+	err := s.Stop()
 	if s.first != nil && !s.started() {
 		s.first.Close()
 	}

@@ -5,6 +5,7 @@ package qapi
 // schemaTables are the tables of all schema files.
 var schemaTables = [][]entity{
 	charSchema,
+	chardevsSchema,
 	commandlineSchema,
 	controlSchema,
 	cpuSchema,
@@ -12,6 +13,7 @@ var schemaTables = [][]entity{
 	deviceSchema,
 	dumpSchema,
 	errorSchema,
+	fdsetsSchema,
 	humanSchema,
 	introspectSchema,
 	machineSchema,
@@ -21,6 +23,7 @@ var schemaTables = [][]entity{
 	pciSchema,
 	qomSchema,
 	runstateSchema,
+	socketsSchema,
 	statsSchema,
 	virtioSchema,
 	watchdogSchema,

@@ -12,6 +12,7 @@ type lane struct {
 	e       *qapi.Encoder
 	req     dispatch.Request
 	waiting int    // bytes that wait for the client
+	fds     *batch // that came with the command
 	f       func() // execute
 }
 
@@ -27,6 +28,11 @@ func isOOB(doc *qapi.Document) bool { return dispatch.IsOOB(doc.Root()) }
 // reading it waits, so that no client can make replies pile up.
 func (l *lane) run(in *input) {
 	s := l.s
+	l.fds = in.fds
+	defer func() {
+		in.fds.release()
+		in.fds, l.fds = nil, nil
+	}()
 	if in.err != nil {
 		l.req = dispatch.Fail(in.err)
 	} else {

@@ -33,6 +33,9 @@ type session struct {
 	caps        atomic.Pointer[capabilities] // nil until negotiated
 	unsubscribe func()                       // nil until subscribed to events
 
+	came   *batch // the descriptors that came last, nil for none; for the reading goroutine
+	oobBuf []byte // for them
+
 	inBand, outOfBand *lane
 	free              []*input    // for the reading goroutine
 	queue             chan *input // for the lane in band, nil without out-of-band execution
@@ -47,6 +50,7 @@ type capabilities struct{ oob bool }
 type input struct {
 	doc qapi.Document
 	err error
+	fds *batch // that came with it, or nil
 }
 
 // sessionKey finds the session in a handler's context.
@@ -80,6 +84,7 @@ func (s *session) run() {
 		close(s.queue)
 	}
 	s.lanes.Wait()
+	s.came.release()
 	if s.unsubscribe != nil {
 		s.unsubscribe()
 	}
@@ -114,7 +119,7 @@ func (s *session) write() {
 func (s *session) Read(b []byte) (int, error) {
 	s.out.flush()
 	s.out.waitBelow(s.srv.cfg.Backlog / 2)
-	return s.rwc.Read(b)
+	return s.receive(b)
 }
 
 // read takes values and has them executed until the client goes.
@@ -126,6 +131,7 @@ func (s *session) read() {
 		if in.err != nil && !wire.IsSyntax(in.err) || !s.out.owe() {
 			return
 		}
+		in.fds = s.came.hold()
 		s.take(in)
 	}
 }

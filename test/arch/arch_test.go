@@ -81,6 +81,8 @@ var rules = []rule{
 	{"hv/net", []string{"hv/net", "hv/qmp/qapi"}, "host networking serves any front end"},
 	{"hv/systemd", []string{"hv/systemd"}, "the systemd glue is independent of the monitor"},
 	{"hv/qmp", []string{"hv/qmp"}, "QMP carries any command table: handlers live with what they handle"},
+	{"hv/hypervisor/fdset/fdqmp", []string{"hv/hypervisor/fdset", "hv/qmp"}, "handlers see the descriptors and the command table"},
+	{"hv/hypervisor/fdset", nil, "descriptors are the same for all who use them"},
 	{"hv/hypervisor/runstate", []string{"hv/qmp/qapi"}, "the run-state table is pure"},
 	{"hv/hypervisor/cpuqmp", []string{"hv/hypervisor/cpuid", "hv/hypervisor/machine", "hv/qmp"}, "handlers see models, boards' names and the command table"},
 	{"hv/hypervisor/paging", nil, "page tables are bytes and registers"},
@@ -99,7 +101,8 @@ var only = []struct {
 	by       []string
 	reason   string
 }{
-	{"hv/qmp/dispatch", []string{"hv/qmp/server", "hv/qmp/dispatch", "hv/hypervisor/vm", "hv/hypervisor/vmqmp", "hv/hypervisor/cpuqmp", "hv/devices/devqmp", "hv/net/netqmp"},
+	{"hv/qmp/dispatch", []string{"hv/qmp/server", "hv/qmp/dispatch", "hv/hypervisor/vm", "hv/hypervisor/vmqmp", "hv/hypervisor/cpuqmp", "hv/devices/devqmp", "hv/net/netqmp",
+		"hv/hypervisor/fdset/fdqmp", "hv/qmp/chardev/charqmp"},
 		"handlers register themselves; nobody else sees the command table"},
 	{"hv/hypervisor/vm", []string{"hv/cmd/hv", "hv/test"}, "the composition root is used by the program alone"},
 }
