@@ -33,6 +33,7 @@ func (v *VM) openMonitors(ctx context.Context) error {
 	vmqmp.Register(table, v)
 	vmqmp.RegisterOptions(table, config.CommandLineOptions)
 	cpuqmp.Register(table, v)
+	vmqmp.RegisterMigration(table)
 	devqmp.RegisterPlug(table, v)
 	devqmp.RegisterQOM(table, v)
 	netqmp.Register(table, v)

@@ -37,7 +37,9 @@ func (s *system) SaveLinear(a qapi.MemsaveArgs) error {
 func (s *system) SavePhysical(a qapi.PmemsaveArgs) error {
 	return s.note("physical %d %d %s", a.Val, a.Size, a.Filename)
 }
-func (s *system) Dump(_ context.Context, a qapi.DumpGuestMemoryArgs) error { return s.note("dump %s", a.Protocol) }
+func (s *system) Dump(_ context.Context, a qapi.DumpGuestMemoryArgs) error {
+	return s.note("dump %s", a.Protocol)
+}
 func (s *system) DumpStatus() qapi.DumpQueryResult {
 	return qapi.DumpQueryResult{Status: qapi.DumpStatusActive, Completed: 1, Total: 2}
 }

@@ -75,6 +75,12 @@ func connect(t *testing.T, vm VM) *client.Client {
 	t.Helper()
 	table := dispatch.NewTable()
 	Register(table, vm)
+	return serve(t, table)
+}
+
+// serve serves a table on a socket and returns a client of it.
+func serve(t *testing.T, table *dispatch.Table) *client.Client {
+	t.Helper()
 	broker := events.NewBroker()
 	srv := server.New(server.Config{Table: table, Events: broker, Exec: &serial{}, Version: "test"})
 	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "q"))
@@ -176,6 +182,21 @@ func TestActionsAndBalloon(t *testing.T) {
 	call(t, c, qapi.CmdBalloon, qapi.BalloonArgs{Value: 1 << 30})
 	if b := call(t, c, qapi.CmdQueryBalloon, qapi.Empty{}); b.Actual != 1<<30 {
 		t.Errorf("%+v", b)
+	}
+}
+
+// TestMigrationCapabilities sets the one there is.
+func TestMigrationCapabilities(t *testing.T) {
+	table := dispatch.NewTable()
+	RegisterMigration(table)
+	c := serve(t, table)
+	on := qapi.MigrateSetCapabilitiesArgs{Capabilities: qapi.MigrationCapabilityStatusList{{Capability: qapi.MigrationCapabilityEvents, State: true}}}
+	for _, want := range []bool{false, true} {
+		list := call(t, c, qapi.CmdQueryMigrateCapabilities, qapi.Empty{})
+		if len(list) != 1 || list[0].Capability != qapi.MigrationCapabilityEvents || list[0].State != want {
+			t.Errorf("capabilities %+v", list)
+		}
+		call(t, c, qapi.CmdMigrateSetCapabilities, on)
 	}
 }
 

@@ -18,6 +18,7 @@ var schemaTables = [][]entity{
 	introspectSchema,
 	machineSchema,
 	memorySchema,
+	migrationSchema,
 	miscSchema,
 	netSchema,
 	pciSchema,

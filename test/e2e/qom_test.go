@@ -86,6 +86,6 @@ func TestTypes(t *testing.T) {
 		}
 	}
 	v.failing(t, "Device 'pony' not found", "device-list-properties", `{"typename":"pony"}`)
-	v.failing(t, "expects a non-abstract device type", "device-list-properties", `{"typename":"iothread"}`)
+	v.failing(t, "expects a non-abstract device type", "device-list-properties", `{"typename":"rng-random"}`)
 	v.failing(t, "Class 'pony' not found", "qom-list-properties", `{"typename":"pony"}`)
 }
