@@ -51,7 +51,7 @@ type chardevKeys struct {
 	TLSAuthz  string    `prop:"tls-authz"`
 	Signal    bool      `prop:"signal" default:"on"`
 	Append    bool      `prop:"append"`
-	Size      qdev.Size `prop:"size"`
+	Size      qdev.Size `prop:"size" default:"64k"`
 	Chardev   string    `prop:"chardev"`
 	Width     uint32    `prop:"width"`
 	Height    uint32    `prop:"height"`
@@ -184,7 +184,7 @@ func (k *chardevKeys) fill(b *qapi.ChardevBackend) error {
 
 func (k *chardevKeys) ringbuf(log *string, add *bool) *qapi.ChardevRingbufWrapper {
 	w := &qapi.ChardevRingbufWrapper{Data: qapi.ChardevRingbuf{Logfile: log, Logappend: add}}
-	if k.Size != 0 {
+	if k.has("size") && k.Size != 0 {
 		size := int64(min(k.Size, math.MaxInt64))
 		w.Data.Size = &size
 	}
@@ -236,10 +236,7 @@ func (k *chardevKeys) address(a *qapi.SocketAddressLegacy) error {
 		return errors.New("chardev: socket: no port given")
 	default:
 		*a = k.inet(k.Host, k.Port)
-		if k.has("to") {
-			to := uint32(k.To)
-			a.Inet.Data.To = &to
-		}
+		a.Inet.Data.To = optional(k, "to", k.To)
 	}
 	return nil
 }

@@ -178,10 +178,7 @@ func address(a *qapi.SocketAddressLegacy) (Address, error) {
 		d := &a.Inet.Data
 		out := Address{Host: d.Host, Port: d.Port, IPv4: d.Ipv4, IPv6: d.Ipv6, KeepAlive: is(d.KeepAlive)}
 		if d.To != nil {
-			if *d.To > 65535 {
-				return out, errors.New("Parameter 'to' expects uint16_t")
-			}
-			out.To = uint16(*d.To)
+			out.To = *d.To
 		}
 		return out, nil
 	case a.Unix != nil:

@@ -324,15 +324,14 @@ func TestFromQAPI(t *testing.T) {
 	vsock := qapi.SocketAddressLegacy{Type: qapi.SocketAddressTypeVsock, Vsock: &qapi.VsockSocketAddressWrapper{}}
 	name := "creds"
 	for want, change := range map[string]func(*qapi.ChardevSocket){
-		"listen mode":         func(s *qapi.ChardevSocket) { s.Reconnect = &five },
-		"connect mode":        func(s *qapi.ChardevSocket) { s.Server, s.Wait = &no, &no },
-		"No TLS credentials":  func(s *qapi.ChardevSocket) { s.TlsCreds = &name },
-		"requires":            func(s *qapi.ChardevSocket) { s.TlsAuthz = &name },
-		"not available":       func(s *qapi.ChardevSocket) { s.Websocket = &yes },
-		"of type 'vsock'":     func(s *qapi.ChardevSocket) { s.Addr = vsock },
-		"number of seconds":   func(s *qapi.ChardevSocket) { s.Server = &no; v := int64(-1); s.Reconnect = &v },
-		"'fd' address type":   func(s *qapi.ChardevSocket) { s.Server, s.Reconnect = &no, &five; s.Addr.Fd = &qapi.SocketFdWrapper{} },
-		"to' expects uint16_": func(s *qapi.ChardevSocket) { s.Addr = inet(70000) },
+		"listen mode":        func(s *qapi.ChardevSocket) { s.Reconnect = &five },
+		"connect mode":       func(s *qapi.ChardevSocket) { s.Server, s.Wait = &no, &no },
+		"No TLS credentials": func(s *qapi.ChardevSocket) { s.TlsCreds = &name },
+		"requires":           func(s *qapi.ChardevSocket) { s.TlsAuthz = &name },
+		"not available":      func(s *qapi.ChardevSocket) { s.Websocket = &yes },
+		"of type 'vsock'":    func(s *qapi.ChardevSocket) { s.Addr = vsock },
+		"number of seconds":  func(s *qapi.ChardevSocket) { s.Server = &no; v := int64(-1); s.Reconnect = &v },
+		"'fd' address type":  func(s *qapi.ChardevSocket) { s.Server, s.Reconnect = &no, &five; s.Addr.Fd = &qapi.SocketFdWrapper{} },
 	} {
 		if _, err := FromQAPI(socket(change), Host{}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v", want, err)
@@ -341,8 +340,4 @@ func TestFromQAPI(t *testing.T) {
 	if _, err := FromQAPI(&qapi.ChardevBackend{Type: "braille", Braille: &qapi.ChardevCommonWrapper{}}, Host{}); text(err) != "'braille' is not a valid char driver name" {
 		t.Error(err)
 	}
-}
-
-func inet(to uint32) qapi.SocketAddressLegacy {
-	return qapi.SocketAddressLegacy{Type: qapi.SocketAddressTypeInet, Inet: &qapi.InetSocketAddressWrapper{Data: qapi.InetSocketAddress{Port: "1", To: &to}}}
 }

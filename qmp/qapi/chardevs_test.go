@@ -37,8 +37,9 @@ func TestChardevTypes(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{
-		`{"type": "braille", "data": {"x": 1}}`:               "Parameter 'data.x' is unexpected",
-		`{"type": "pty"}`:                                     "Parameter 'data' is missing",
+		`{"type": "braille", "data": {"x": 1}}`: "Parameter 'data.x' is unexpected",
+		`{"type": "udp", "data": {"remote": {"type": "inet", "data": {"host": "", "port": "", "to": 70000}}}}`: "Parameter 'to' expects uint16_t",
+		`{"type": "pty"}`: "Parameter 'data' is missing",
 		`{"type": "socket", "data": {"addr": {"type": "x"}}}`: "Parameter 'type' does not accept value 'x'",
 	} {
 		var b qapi.ChardevBackend

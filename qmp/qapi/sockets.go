@@ -7,11 +7,11 @@ type InetSocketAddress struct {
 	Host      string  `qapi:"host"`
 	Port      string  `qapi:"port"`
 	Numeric   *bool   `qapi:"numeric"`    // host and port are numbers, not names
-	To        *uint32 `qapi:"to"`         // the last port that a server may try
+	To        *uint16 `qapi:"to"`         // the last port that a server may try
 	Ipv4      *bool   `qapi:"ipv4"`       // whether to use IPv4
 	Ipv6      *bool   `qapi:"ipv6"`       // whether to use IPv6
 	KeepAlive *bool   `qapi:"keep-alive"` // probe connections that are idle
-	Mptcp     *bool   `qapi:"mptcp"`
+	Mptcp     *bool   `qapi:"mptcp"`      // several paths at once
 }
 
 // UnixSocketAddress is where a UNIX socket is.

@@ -32,8 +32,8 @@ func (x *InetSocketAddress) decodeMembers(o *object) error {
 		}
 	}
 	if m, ok := o.take("to"); ok {
-		x.To = new(uint32)
-		if err := decodeUint32(m, x.To); err != nil {
+		x.To = new(uint16)
+		if err := decodeUint16(m, x.To); err != nil {
 			return within("to", err)
 		}
 	}
