@@ -131,6 +131,7 @@ func (s *Schema) members(t *entity, o Object, depth int) map[string]string {
 			for k, v := range s.members(sub, o, depth-1) {
 				types[k] = v
 			}
+			break
 		}
 	}
 	return types
