@@ -21,7 +21,7 @@ help: ## this list
 
 build: ## static binaries in bin/
 	@mkdir -p bin
-	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/hv
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/hv ./cmd/hvctl
 
 run: build ## build, then start a VM at once from the embedded guest; QMP on /run/vm/$(NAME).sock
 	@mkdir -p /run/vm
@@ -63,6 +63,7 @@ deps: ## install the Debian packages that the tests use, if any is missing
 
 install: build ## bin/ and the unit files under DESTDIR, PREFIX (/usr)
 	install -D -m 755 bin/hv $(DESTDIR)$(PREFIX)/bin/hv
+	install -D -m 755 bin/hvctl $(DESTDIR)$(PREFIX)/bin/hvctl
 	install -D -m 644 systemd/units/vm@.service $(DESTDIR)$(PREFIX)/lib/systemd/system/vm@.service
 	install -D -m 644 systemd/units/vm.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/vm.conf
 

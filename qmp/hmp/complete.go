@@ -225,15 +225,10 @@ func completeTypes(base string) func(*completion, int) []string {
 
 func completeNetdevTypes(c *completion, n int) []string {
 	s := c.schema()
-	cmd := s["netdev_add()"]
-	if n != 1 || cmd == nil || s[cmd.ArgType] == nil {
+	if n != 1 || s == nil {
 		return nil
 	}
-	var out []string
-	for _, v := range s[cmd.ArgType].Cases {
-		out = append(out, v.Case)
-	}
-	return out
+	return s.Values("netdev_add", "type", nil)
 }
 
 func completeParameter(c *completion, n int) []string {

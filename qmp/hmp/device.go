@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"hv/qmp/introspect"
 )
 
 // deviceCommands change devices and what is behind them.
@@ -52,10 +54,32 @@ func (c *call) addDevice() error {
 	return c.query("device_add", args, nil)
 }
 
+// schema returns what the commands take, nil if that cannot be known.
+func (c *call) schema() *introspect.Schema {
+	if !c.m.caller.Has("query-qmp-schema") {
+		return nil
+	}
+	b, err := c.m.caller.Call(c.ctx, "query-qmp-schema", nil)
+	if err != nil {
+		return nil
+	}
+	s, _ := introspect.Parse(b) // without one, all stays text
+	return s
+}
+
+// typed gives a command's arguments, which are text, their types.
+func (c *call) typed(command string, args obj) (obj, error) {
+	s := c.schema()
+	if s == nil {
+		return args, nil
+	}
+	return s.Arguments(command, args)
+}
+
 func (c *call) addNetdev() error {
 	args, err := tree(parseOptionList(c.args.str(optionText), "type"))
 	if err == nil {
-		args, err = c.schema().arguments("netdev_add", args)
+		args, err = c.typed("netdev_add", args)
 	}
 	if err != nil {
 		return err
@@ -75,7 +99,7 @@ func (c *call) addObject() error {
 	}
 	args, err := tree(parseOptionList(text, "qom-type"))
 	if err == nil {
-		args, err = c.schema().arguments("object-add", args)
+		args, err = c.typed("object-add", args)
 	}
 	if err != nil {
 		return err
@@ -123,7 +147,7 @@ func (c *call) setQOM() error {
 		}
 		for _, p := range list {
 			if p.Name == property {
-				value, err = builtin(jsonType(p.Type), property, text)
+				value, err = introspect.Text(jsonType(p.Type), property, text)
 			}
 		}
 	}
@@ -332,7 +356,7 @@ func pick(given map[string]string, members map[string]string, into obj) (obj, er
 		} else if name, ok := strings.CutSuffix(m, "#"); ok {
 			m, kind = name, "int"
 		}
-		v, err := builtin(kind, key, text)
+		v, err := introspect.Text(kind, key, text)
 		if err != nil {
 			return nil, err
 		}

@@ -12,7 +12,7 @@
 // its context.
 //
 // Commands, arguments and output follow QEMU 7.2's monitor. The package depends on
-// nothing of ours; line editing is golang.org/x/term's.
+// qmp/introspect; line editing is golang.org/x/term's.
 package hmp
 
 import (
@@ -211,7 +211,7 @@ func (c *call) command(in *scanner, table []*command) *command {
 }
 
 // obj is a JSON object.
-type obj map[string]any
+type obj = map[string]any
 
 // query runs a QMP command and decodes what it returns.
 func (c *call) query(command string, args obj, ret any) error {

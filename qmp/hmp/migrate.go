@@ -3,6 +3,8 @@ package hmp
 import (
 	"strings"
 	"time"
+
+	"hv/qmp/introspect"
 )
 
 // migrateCommands move the machine.
@@ -95,7 +97,7 @@ func (c *call) setMigrateParameter() error {
 			if name == "max-bandwidth" {
 				n, err = in.size()
 			} else {
-				n, err = plainSize(value)
+				n, err = introspect.Size(value)
 			}
 			if err != nil {
 				return err

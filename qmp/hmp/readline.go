@@ -60,6 +60,7 @@ const historyLength = 64
 type LineReader struct {
 	t        *term.Terminal
 	prompt   string
+	keyboard *keyboard
 	lines    history
 	complete func(line string) []string
 }
@@ -67,7 +68,8 @@ type LineReader struct {
 // NewLineReader returns a reader on a terminal in raw mode. complete returns what the
 // last word of a line may become.
 func NewLineReader(rw io.ReadWriter, prompt string, complete func(line string) []string) *LineReader {
-	l := &LineReader{prompt: prompt, t: term.NewTerminal(&keyboard{ReadWriter: rw}, prompt), complete: complete}
+	k := &keyboard{ReadWriter: rw, keys: monitorKeys}
+	l := &LineReader{prompt: prompt, t: term.NewTerminal(k, prompt), keyboard: k, complete: complete}
 	l.t.History = &l.lines
 	l.t.AutoCompleteCallback = l.key
 	_ = l.t.SetSize(lineWidth, 1) // before anything is shown this cannot fail
@@ -84,6 +86,10 @@ func (l *LineReader) Read() (string, error) { return l.t.ReadLine() }
 // Write prints beside the line being edited.
 func (l *LineReader) Write(p []byte) (int, error) { return l.t.Write(p) }
 
+// EndOnCtrlD makes Read return io.EOF for Ctrl-C, and for Ctrl-D on an empty line.
+// Without that both do no harm, as is right where there is no way back.
+func (l *LineReader) EndOnCtrlD() { l.keyboard.keys = shellKeys }
+
 // History returns the lines read so far, the oldest first.
 func (l *LineReader) History() []string { return slices.Clone(l.lines) }
 
@@ -99,7 +105,7 @@ func (l *LineReader) key(line string, pos int, key rune) (string, int, bool) {
 		return line, pos, true
 	}
 	word := commonPrefix(list)
-	if len(list) == 1 && !strings.HasSuffix(word, "/") {
+	if len(list) == 1 && !strings.HasSuffix(word, "/") && !strings.HasSuffix(word, "=") {
 		word += " "
 	}
 	if len(list) > 1 && len(word) <= len(head)-from {
@@ -157,18 +163,22 @@ func (h *history) Len() int { return len(*h) }
 // At implements term.History; 0 is the newest.
 func (h *history) At(i int) string { return (*h)[len(*h)-1-i] }
 
-// keyboard translates keys that the terminal library does not know: Ctrl-C does
-// nothing and Ctrl-D deletes, both without ending the session, and Home and End
-// come in many ways.
+// keyboard translates keys that the terminal library does not know as they should be:
+// for a monitor Ctrl-C does nothing and Ctrl-D deletes, both without ending the
+// session, and Home and End come in many ways.
 type keyboard struct {
 	io.ReadWriter
+	keys  *strings.Replacer
 	ready []byte
 }
 
-var keys = strings.NewReplacer(
-	"\x03", "", "\x04", "\x1b[3~",
-	"\x1b[1~", "\x01", "\x1b[7~", "\x01", "\x1bOH", "\x01", "\x1b[4~", "\x05", "\x1b[8~", "\x05", "\x1bOF", "\x05",
-	"\x1bOA", "\x10", "\x1bOB", "\x0e", "\x1bOC", "\x06", "\x1bOD", "\x02",
+var (
+	cursorKeys = []string{
+		"\x1b[1~", "\x01", "\x1b[7~", "\x01", "\x1bOH", "\x01", "\x1b[4~", "\x05", "\x1b[8~", "\x05", "\x1bOF", "\x05",
+		"\x1bOA", "\x10", "\x1bOB", "\x0e", "\x1bOC", "\x06", "\x1bOD", "\x02",
+	}
+	monitorKeys = strings.NewReplacer(append([]string{"\x03", "", "\x04", "\x1b[3~"}, cursorKeys...)...)
+	shellKeys   = strings.NewReplacer(cursorKeys...)
 )
 
 // errSequence ends a session whose escape sequence fills the library's buffer, which
@@ -185,7 +195,7 @@ func (k *keyboard) Read(p []byte) (int, error) {
 		var buf [256]byte
 		var n int
 		n, err = k.ReadWriter.Read(buf[:])
-		k.ready = []byte(keys.Replace(string(buf[:n])))
+		k.ready = []byte(k.keys.Replace(string(buf[:n])))
 	}
 	n := copy(p, k.ready)
 	if k.ready = k.ready[n:]; len(k.ready) > 0 {
