@@ -104,7 +104,7 @@ type rig struct {
 
 func newRig(t testing.TB, change ...func(*Config)) *rig {
 	r := &rig{
-		t: t, events: events.NewBroker(), control: newControl(), log: &logged{make(chan string, 100)},
+		t: t, events: events.NewBroker(), control: newControl(), log: &logged{make(chan string, 2000)},
 		entered: make(chan struct{}, 100), release: make(chan struct{}), quit: make(chan struct{}, 1),
 	}
 	logger := logrus.New()

@@ -2,69 +2,9 @@ package server
 
 import (
 	"context"
-	"fmt"
 	"io"
-	"strings"
-	"sync"
 	"testing"
-
-	"hv/qmp/events"
-	"hv/qmp/qapi"
 )
-
-// TestManyClients has clients that command, clients that only listen and clients
-// that never read, while events are raised.
-func TestManyClients(t *testing.T) {
-	const (
-		busy, listening, silent = 20, 100, 10
-		rounds, raised          = 50, 2000
-	)
-	r := newRig(t)
-	path := r.listen(Monitor{})
-	for range silent {
-		negotiated(t, path, "")
-	}
-	var wg sync.WaitGroup
-	listen := func(p *peer) {
-		for i := range raised {
-			if s := p.line(); !strings.Contains(s, fmt.Sprintf(`"offset": %d,`, i)) {
-				t.Errorf("%s, want offset %d", s, i)
-				return
-			}
-		}
-	}
-	for range listening {
-		p := negotiated(t, path, "")
-		wg.Go(func() { listen(p) })
-	}
-	for range busy {
-		p := negotiated(t, path, enableOOB)
-		wg.Go(func() { command(p, rounds) })
-	}
-	ev := qapi.EventRtcChange
-	ev.RateLimited = false
-	for i := range int64(raised) {
-		events.Emit(r.events, ev, qapi.RtcChangeEvent{Offset: i})
-	}
-	wg.Wait()
-}
-
-// command sends commands one after the other and reads their replies among events.
-func command(p *peer, rounds int) {
-	for i := range rounds {
-		p.send(fmt.Sprintf(`{"execute": "query-status", "id": %d}`, i))
-		for want := fmt.Sprintf(`%s, "id": %d}`, running, i); ; {
-			s := p.line()
-			if s == want {
-				break
-			}
-			if !strings.HasPrefix(s, `{"timestamp"`) {
-				p.t.Errorf("%s, want %s", s, want)
-				return
-			}
-		}
-	}
-}
 
 // TestSteadyStateAllocs reads a command, executes it and writes its reply.
 func TestSteadyStateAllocs(t *testing.T) {

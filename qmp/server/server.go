@@ -25,6 +25,8 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/sirupsen/logrus"
 
@@ -73,6 +75,8 @@ type Server struct {
 	cfg    Config
 	ctx    context.Context // of handlers, until Close
 	cancel context.CancelFunc
+
+	crowd atomic.Int64 // sessions
 
 	mu        sync.Mutex
 	closed    bool
@@ -183,6 +187,7 @@ func (s *Server) start(rwc io.ReadWriteCloser, m Monitor) (*session, error) {
 		return nil, ErrClosed
 	}
 	s.sessions[sess] = struct{}{}
+	s.crowd.Store(int64(len(s.sessions)))
 	s.wg.Go(sess.run)
 	return sess, nil
 }
@@ -191,6 +196,24 @@ func (s *Server) forget(sess *session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.sessions, sess)
+	s.crowd.Store(int64(len(s.sessions)))
+}
+
+// A write and its client's read take some ten microseconds of processor time. Up
+// to fewClients are written to whenever there is something; of more, each has a
+// rest after a write, so that all of them together leave processors to commands.
+const (
+	fewClients = 16
+	restPer    = 20 * time.Microsecond
+)
+
+// pace returns the rest that a session's writer has after a write.
+func (s *Server) pace() time.Duration {
+	n := s.crowd.Load()
+	if n <= fewClients {
+		return 0
+	}
+	return time.Duration(n) * restPer
 }
 
 // Close ends the server: it accepts no more clients and commands, cancels the

@@ -101,12 +101,26 @@ func (s *session) greet() {
 	s.out.event(e.Bytes())
 }
 
-// write writes what others than the client's own commands add.
+// write writes what others than the client's own commands add. In a crowd of
+// clients it writes less often and more at once.
 func (s *session) write() {
+	rest := time.NewTimer(0)
+	defer rest.Stop()
+	<-rest.C
 	for {
 		select {
 		case <-s.out.wake:
 			s.out.flush()
+		case <-s.stop:
+			return
+		}
+		d := s.srv.pace()
+		if d == 0 {
+			continue
+		}
+		rest.Reset(d)
+		select {
+		case <-rest.C:
 		case <-s.stop:
 			return
 		}
