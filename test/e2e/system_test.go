@@ -244,3 +244,26 @@ func TestLooking(t *testing.T) {
 		t.Errorf("set_link: %v", err)
 	}
 }
+
+// TestGenerationID finds the identifier in the guest's memory, before and after a reset.
+func TestGenerationID(t *testing.T) {
+	const id = "324e6eaf-d1d1-4bf6-bf41-b9bb6c91fb87"
+	v := start(t, bare(t, "print=up; idle", "-device", "vmgenid,guid="+id)...)
+	for range 2 {
+		v.Expect(t, "guest: up")
+		if r := query(t, v, qapi.CmdQueryVmGenerationId, qapi.Empty{}); r.Guid != id {
+			t.Errorf("%+v", r)
+		}
+		file := filepath.Join(t.TempDir(), "m")
+		query(t, v, qapi.CmdPmemsave, qapi.PmemsaveArgs{Val: 0xf0000, Size: 0x10000, Filename: file})
+		want := []byte{0xaf, 0x6e, 0x4e, 0x32, 0xd1, 0xd1, 0xf6, 0x4b, 0xbf, 0x41, 0xb9, 0xbb, 0x6c, 0x91, 0xfb, 0x87}
+		if at := bytes.Index(read(t, file), want); at < 0 || at%4096 != 0 {
+			t.Errorf("identifier at %#x", at)
+		}
+		v.do(t, "system_reset")
+		v.event(t, "RESET")
+	}
+	if _, err := tryQuery(start(t, bare(t, "idle")...), qapi.CmdQueryVmGenerationId, qapi.Empty{}); err == nil {
+		t.Error("an identifier without a device")
+	}
+}
