@@ -267,3 +267,34 @@ func TestGenerationID(t *testing.T) {
 		t.Error("an identifier without a device")
 	}
 }
+
+// TestDumpToDescriptor has the dump written into a pipe that a client passed.
+func TestDumpToDescriptor(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "q")
+	v := start(t, bare(t, "print=up; idle", "-qmp", "unix:"+socket+",server=on,wait=off")...)
+	v.Expect(t, "guest: up")
+	k := connect(t, "unix", socket)
+	k.negotiate()
+	const dump = `{"execute": "dump-guest-memory", "arguments": {"paging": false, "protocol": "fd:core", "begin": 1048576, "length": 8192}}`
+	k.say(dump)
+	k.hear("File descriptor named 'core' has not been found")
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	k.pass(`{"execute": "getfd", "arguments": {"fdname": "core"}}`, w)
+	k.hear(`{"return": {}}`)
+	w.Close()
+	k.say(dump)
+	b, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.hear("DUMP_COMPLETED")
+	f, err := elf.NewFile(bytes.NewReader(b))
+	if err != nil || len(f.Progs) != 2 || f.Progs[1].Paddr != kernelAt || f.Progs[1].Filesz != 8192 {
+		t.Errorf("%d bytes, %v", len(b), err)
+	}
+	v.event(t, "RESUME")
+}
