@@ -66,6 +66,7 @@ type Board struct {
 	power   power
 	devices []resetter
 	serial  [4]*platform.UART
+	genID   *acpi.GenerationID // nil for none
 	// panicPort is pvpanic's, 0 when there is none.
 	panicPort uint16
 }

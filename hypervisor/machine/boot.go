@@ -64,6 +64,9 @@ func (b *Board) writeTables(p BootParams, base uint64) error {
 		return fmt.Errorf("SMBIOS tables of %d bytes are too large", len(structures))
 	}
 	blobs = append(blobs, tables.Blob{Addr: smbiosAt, Data: entry}, tables.Blob{Addr: smbiosBase, Data: structures})
+	if b.genID != nil {
+		blobs = append(blobs, tables.Blob{Addr: genIDAt, Data: b.genID.Bytes()})
+	}
 	for _, blob := range blobs {
 		if err := b.cfg.RAM.WriteAt(blob.Data, blob.Addr); err != nil {
 			return fmt.Errorf("write tables: %w", err)
@@ -94,6 +97,9 @@ func (b *Board) describe(cpus []tables.CPU, base, end uint64) tables.Desc {
 		Window64: tables.Window{Base: b.cfg.Layout.Window64, Size: window64Size},
 		PIRQ:     pci.Q35PIRQ, PMBase: pmBase, SCI: sciGSI, GED: gedWindow, GEDIRQ: sciGSI,
 		I8042: b.cfg.Type.Kind == Q35, RTC: true, Panic: b.panicPort,
+	}
+	if b.genID != nil {
+		d.GenID = genIDAt
 	}
 	for i, u := range b.serial {
 		if u != nil {

@@ -74,6 +74,7 @@ func boardDrivers() []*qdev.Driver {
 		driver(qdev.Driver{Name: "pcie-root-port", Parent: "pcie-root-port-base", Bus: "PCI", Category: qdev.Bridge, Desc: "PCI Express Root Port"}, makeRootPort),
 		driver(qdev.Driver{Name: "pci-bridge", Parent: "base-pci-bridge", Bus: "PCI", Category: qdev.Bridge, Desc: "Standard PCI Bridge"}, makeBridge),
 		driver(qdev.Driver{Name: "i6300esb", Parent: "pci-device", Bus: "PCI", Category: qdev.Watchdog, Desc: "Intel 6300ESB"}, makeWatchdog),
+		driver(qdev.Driver{Name: "vmgenid", Parent: "device", Category: qdev.Misc}, makeGenID),
 	}
 }
 

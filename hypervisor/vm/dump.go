@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"hv/hypervisor/coredump"
 	"hv/hypervisor/kvm"
 	"hv/hypervisor/paging"
@@ -138,7 +140,19 @@ func checkDump(a *qapi.DumpGuestMemoryArgs) error {
 // dumpFile opens what a protocol names.
 func (v *VM) dumpFile(protocol string) (*os.File, error) {
 	if path, ok := strings.CutPrefix(protocol, "file:"); ok {
-		return create(path, 0o400)
+		return create(v.fds.Open, path, 0o400)
+	}
+	if name, ok := strings.CutPrefix(protocol, "fd:"); ok {
+		fd, err := v.fds.Take(name)
+		if err != nil {
+			return nil, err
+		}
+		// So that the end of the VM need not wait for a pipe's reader.
+		if err := unix.SetNonblock(fd, true); err != nil {
+			unix.Close(fd)
+			return nil, fmt.Errorf("fd:%s: %w", name, err)
+		}
+		return os.NewFile(uintptr(fd), protocol), nil
 	}
 	return nil, errors.New("Invalid parameter 'protocol'")
 }

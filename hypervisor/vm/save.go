@@ -23,9 +23,10 @@ type holeyFile struct {
 	hole uint64 // zeros that are due
 }
 
-// create opens a file to write memory to. A pipe that nobody reads is an error.
-func create(name string, perm os.FileMode) (*os.File, error) {
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NONBLOCK, perm)
+// create opens a file to write memory to, with os.OpenFile or its like. A pipe that nobody
+// reads is an error.
+func create(open func(string, int, os.FileMode) (*os.File, error), name string, perm os.FileMode) (*os.File, error) {
+	f, err := open(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NONBLOCK, perm)
 	var errno syscall.Errno
 	if errors.As(err, &errno) {
 		err = errno // the message names the file already
@@ -101,7 +102,7 @@ func saveMemory(name string, size int64, f func(*holeyFile) error) error {
 	if size < 0 {
 		return errors.New("Invalid parameter 'size'")
 	}
-	file, err := create(name, 0o666)
+	file, err := create(os.OpenFile, name, 0o666)
 	if err != nil {
 		return err
 	}

@@ -28,6 +28,8 @@ type Counter interface {
 type Inspector interface {
 	Interrupts() string
 	RAMBlocks() string
+	// GenerationID returns the identifier that a vmgenid device has.
+	GenerationID() (string, error)
 }
 
 // Prodder is a VM that can be disturbed.
@@ -102,6 +104,10 @@ func registerInspector(t *dispatch.Table, vm Inspector) {
 			return qapi.HumanReadableText{HumanReadableText: text()}, nil
 		})
 	}
+	dispatch.Register(t, qapi.CmdQueryVmGenerationId, func(context.Context, qapi.Empty) (qapi.GuidInfo, error) {
+		id, err := vm.GenerationID()
+		return qapi.GuidInfo{Guid: id}, err
+	})
 	dispatch.Register(t, qapi.CmdXQueryNuma, func(context.Context, qapi.Empty) (qapi.HumanReadableText, error) {
 		return qapi.HumanReadableText{HumanReadableText: "0 nodes\n"}, nil
 	})

@@ -51,7 +51,10 @@ func (s *system) StatsSchemas() (qapi.StatsSchemaList, error) {
 }
 func (s *system) Interrupts() string { return "interrupts" }
 func (s *system) RAMBlocks() string  { return "blocks" }
-func (s *system) NMI() error         { return s.note("nmi") }
+func (s *system) GenerationID() (string, error) {
+	return "324e6eaf-d1d1-4bf6-bf41-b9bb6c91fb87", s.err
+}
+func (s *system) NMI() error { return s.note("nmi") }
 func (s *system) SetLink(name string, up bool) error {
 	return s.note("link %s %v", name, up)
 }
@@ -109,6 +112,9 @@ func TestSystemCommands(t *testing.T) {
 	if r := call(t, c, qapi.CmdQueryStatsSchemas, qapi.QueryStatsSchemasArgs{}); len(r) != 1 {
 		t.Errorf("%+v", r)
 	}
+	if r := call(t, c, qapi.CmdQueryVmGenerationId, qapi.Empty{}); r.Guid != "324e6eaf-d1d1-4bf6-bf41-b9bb6c91fb87" {
+		t.Errorf("%+v", r)
+	}
 	for cmd, want := range map[*qapi.Command[qapi.Empty, qapi.HumanReadableText]]string{
 		&qapi.CmdXQueryIrq: "interrupts", &qapi.CmdXQueryRamblock: "blocks", &qapi.CmdXQueryNuma: "0 nodes\n",
 	} {
@@ -121,7 +127,7 @@ func TestSystemCommands(t *testing.T) {
 // TestSystemErrors checks that what the VM refuses is refused.
 func TestSystemErrors(t *testing.T) {
 	c := connectSystem(t, &system{err: errors.New("no")})
-	for _, command := range []string{"inject-nmi", "query-stats-schemas"} {
+	for _, command := range []string{"inject-nmi", "query-stats-schemas", "query-vm-generation-id"} {
 		if err := c.Execute(context.Background(), command, nil, nil); err == nil || err.Error() != "no" {
 			t.Errorf("%s: %v", command, err)
 		}

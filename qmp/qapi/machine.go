@@ -100,6 +100,15 @@ type UuidInfo struct {
 // CmdQueryUuid returns the VM's UUID.
 var CmdQueryUuid = Command[Empty, UuidInfo]{Name: "query-uuid", Preconfig: true}
 
+// GuidInfo is what query-vm-generation-id returns.
+type GuidInfo struct {
+	Guid string `qapi:"guid"`
+}
+
+// CmdQueryVmGenerationId returns the identifier of the VM's generation. Without a vmgenid
+// device it fails.
+var CmdQueryVmGenerationId = Command[Empty, GuidInfo]{Name: "query-vm-generation-id"}
+
 // KvmInfo is what query-kvm returns.
 type KvmInfo struct {
 	Enabled bool `qapi:"enabled"` // in use

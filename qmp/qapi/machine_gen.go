@@ -371,6 +371,35 @@ func (x *UuidInfo) EncodeQAPI(e *Encoder) {
 }
 
 // DecodeQAPI implements Decodable.
+func (x *GuidInfo) DecodeQAPI(v Value) error {
+	o, err := v.object()
+	if err != nil {
+		return err
+	}
+	if err := x.decodeMembers(&o); err != nil {
+		return err
+	}
+	return o.finish()
+}
+
+func (x *GuidInfo) decodeMembers(o *object) error {
+	if m, ok := o.take("guid"); !ok {
+		return missing("guid")
+	} else if err := decodeString(m, &x.Guid); err != nil {
+		return within("guid", err)
+	}
+	return nil
+}
+
+// EncodeQAPI implements Encodable.
+func (x *GuidInfo) EncodeQAPI(e *Encoder) {
+	e.BeginObject()
+	e.Key("guid")
+	e.String(x.Guid)
+	e.EndObject()
+}
+
+// DecodeQAPI implements Decodable.
 func (x *KvmInfo) DecodeQAPI(v Value) error {
 	o, err := v.object()
 	if err != nil {
@@ -592,6 +621,9 @@ var machineSchema = []entity{
 	{name: "UuidInfo", meta: SchemaMetaTypeObject, members: []field{
 		{name: "UUID", typ: "str"},
 	}},
+	{name: "GuidInfo", meta: SchemaMetaTypeObject, members: []field{
+		{name: "guid", typ: "str"},
+	}},
 	{name: "KvmInfo", meta: SchemaMetaTypeObject, members: []field{
 		{name: "enabled", typ: "bool"},
 		{name: "present", typ: "bool"},
@@ -608,6 +640,7 @@ var machineSchema = []entity{
 	{name: "query-cpus-fast", meta: SchemaMetaTypeCommand, arg: "Empty", ret: "CpuInfoFastList"},
 	{name: "query-target", meta: SchemaMetaTypeCommand, arg: "Empty", ret: "TargetInfo"},
 	{name: "query-uuid", meta: SchemaMetaTypeCommand, arg: "Empty", ret: "UuidInfo"},
+	{name: "query-vm-generation-id", meta: SchemaMetaTypeCommand, arg: "Empty", ret: "GuidInfo"},
 	{name: "query-kvm", meta: SchemaMetaTypeCommand, arg: "Empty", ret: "KvmInfo"},
 	{name: "system_reset", meta: SchemaMetaTypeCommand, arg: "Empty", ret: "Empty"},
 	{name: "system_powerdown", meta: SchemaMetaTypeCommand, arg: "Empty", ret: "Empty"},

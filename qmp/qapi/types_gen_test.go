@@ -148,6 +148,7 @@ func WireTypes() []interface {
 		new(CpuInfoFastList),
 		new(TargetInfo),
 		new(UuidInfo),
+		new(GuidInfo),
 		new(KvmInfo),
 		new(BalloonArgs),
 		new(BalloonInfo),

@@ -244,3 +244,57 @@ func TestLooking(t *testing.T) {
 		t.Errorf("set_link: %v", err)
 	}
 }
+
+// TestGenerationID finds the identifier in the guest's memory, before and after a reset.
+func TestGenerationID(t *testing.T) {
+	const id = "324e6eaf-d1d1-4bf6-bf41-b9bb6c91fb87"
+	v := start(t, bare(t, "print=up; idle", "-device", "vmgenid,guid="+id)...)
+	for range 2 {
+		v.Expect(t, "guest: up")
+		if r := query(t, v, qapi.CmdQueryVmGenerationId, qapi.Empty{}); r.Guid != id {
+			t.Errorf("%+v", r)
+		}
+		file := filepath.Join(t.TempDir(), "m")
+		query(t, v, qapi.CmdPmemsave, qapi.PmemsaveArgs{Val: 0xf0000, Size: 0x10000, Filename: file})
+		want := []byte{0xaf, 0x6e, 0x4e, 0x32, 0xd1, 0xd1, 0xf6, 0x4b, 0xbf, 0x41, 0xb9, 0xbb, 0x6c, 0x91, 0xfb, 0x87}
+		if at := bytes.Index(read(t, file), want); at < 0 || at%4096 != 0 {
+			t.Errorf("identifier at %#x", at)
+		}
+		v.do(t, "system_reset")
+		v.event(t, "RESET")
+	}
+	if _, err := tryQuery(start(t, bare(t, "idle")...), qapi.CmdQueryVmGenerationId, qapi.Empty{}); err == nil {
+		t.Error("an identifier without a device")
+	}
+}
+
+// TestDumpToDescriptor has the dump written into a pipe that a client passed.
+func TestDumpToDescriptor(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "q")
+	v := start(t, bare(t, "print=up; idle", "-qmp", "unix:"+socket+",server=on,wait=off")...)
+	v.Expect(t, "guest: up")
+	k := connect(t, "unix", socket)
+	k.negotiate()
+	const dump = `{"execute": "dump-guest-memory", "arguments": {"paging": false, "protocol": "fd:core", "begin": 1048576, "length": 8192}}`
+	k.say(dump)
+	k.hear("File descriptor named 'core' has not been found")
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	k.pass(`{"execute": "getfd", "arguments": {"fdname": "core"}}`, w)
+	k.hear(`{"return": {}}`)
+	w.Close()
+	k.say(dump)
+	b, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.hear("DUMP_COMPLETED")
+	f, err := elf.NewFile(bytes.NewReader(b))
+	if err != nil || len(f.Progs) != 2 || f.Progs[1].Paddr != kernelAt || f.Progs[1].Filesz != 8192 {
+		t.Errorf("%d bytes, %v", len(b), err)
+	}
+	v.event(t, "RESUME")
+}

@@ -13,13 +13,21 @@ func (d *Desc) dsdt() []byte {
 	}
 	var b []byte
 	for _, t := range []acpi.Term{
-		acpi.Scope(`\_SB`, d.hostBridge(), d.reserved(), d.processors(), d.ged()),
+		acpi.Scope(`\_SB`, d.hostBridge(), d.reserved(), d.processors(), d.ged(), d.generation()),
 		acpi.Scope(`\_SB.PCI0`, d.legacy()),
 		acpi.Name(`\_S5`, acpi.Package(s5, s5, acpi.Int(0), acpi.Int(0))),
 	} {
 		b = append(b, t...)
 	}
 	return b
+}
+
+// generation is the device of the generation identifier, if there is one.
+func (d *Desc) generation() acpi.Term {
+	if d.GenID == 0 {
+		return nil
+	}
+	return acpi.GenerationDevice(d.GenID)
 }
 
 func join(terms ...acpi.Term) acpi.Term {

@@ -37,6 +37,7 @@ type Desc struct {
 	I8042  bool
 	RTC    bool
 	Panic  uint16 // pvpanic's port, 0 for none
+	GenID  uint64 // where the generation identifier is, 0 for none
 }
 
 // CPU is a processor that is or may be there.
