@@ -3,6 +3,7 @@ package vm
 import (
 	"fmt"
 	"path"
+	"strings"
 
 	"hv/devices/qdev"
 	"hv/devices/qom"
@@ -32,10 +33,26 @@ func (v *VM) Objects() *qom.Object {
 	if v.cfg.Machine.MemoryBackend == "" && v.hw.mem != nil {
 		objects.Add("pc.ram", qom.New("memory-backend-ram", qom.Property{Name: "size", Type: "int", Get: qom.Uint(v.cfg.Memory.Size)}))
 	}
+	chardevs := root.Add("chardevs", qom.New("container"))
+	for _, c := range v.chardevs.List() {
+		chardevs.Add(c.Label, qom.New(chardevType(c.Filename), qom.Property{Name: "label", Type: "string", Get: qom.Str(c.Label)},
+			qom.Property{Name: "filename", Type: "string", Get: qom.Str(c.Filename)}))
+	}
 	for _, o := range v.objects.all {
 		objects.Add(o.ID, qom.New(o.Type, qdev.Objects(o.Props())...))
 	}
 	return root
+}
+
+// chardevType returns the type of a chardev that is described by a filename such as
+// pty:/dev/pts/1.
+func chardevType(filename string) string {
+	kind, _, _ := strings.Cut(strings.TrimPrefix(filename, "disconnected:"), ":")
+	switch kind {
+	case "unix", "tcp", "telnet":
+		kind = "socket"
+	}
+	return "chardev-" + kind
 }
 
 // machineProps are the properties of /machine.

@@ -49,6 +49,7 @@ func TestObjectTree(t *testing.T) {
 		"/machine/peripheral/balloon0/guest-stats/nonsense": "",
 		"/objects/pc.ram/type":                              "memory-backend-ram",
 		"/machine/peripheral-anon/type":                     "container",
+		"/chardevs/serial0/type":                            "chardev-stdio",
 	} {
 		if got := string(found[path].Text()); got != want {
 			t.Errorf("%s is %q, not %q", path, got, want)
