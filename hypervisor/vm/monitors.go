@@ -85,7 +85,23 @@ func (v *VM) openMonitor(ctx context.Context, m config.Monitor) error {
 		return err
 	}
 	next, speak := v.connections(seat, m.Mode == config.Readline), v.speaker(ctx, m)
-	v.serving.Go(func() { v.serve(m, next, speak) })
+	start := func() { v.serving.Go(func() { v.serve(m, next, speak) }) }
+	if m.Mode == config.Readline && !v.cfg.Preconfig {
+		// The banner is not to come before the guest's console has the focus of a
+		// terminal that both share.
+		v.humans = append(v.humans, start)
+		return nil
+	}
+	start()
+	return nil
+}
+
+// startHumans starts the human monitors that waited for the machine.
+func (v *VM) startHumans(context.Context) error {
+	for _, start := range v.humans {
+		start()
+	}
+	v.humans = nil
 	return nil
 }
 
