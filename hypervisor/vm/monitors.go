@@ -84,6 +84,9 @@ func (v *VM) openMonitor(ctx context.Context, m config.Monitor) error {
 	if err != nil {
 		return err
 	}
+	if m.Mode == config.Control && v.serveClients(seat, m) {
+		return nil
+	}
 	next, speak := v.connections(seat, m.Mode == config.Readline), v.speaker(ctx, m)
 	start := func() { v.serving.Go(func() { v.serve(m, next, speak) }) }
 	if m.Mode == config.Readline && !v.cfg.Preconfig {
@@ -103,6 +106,22 @@ func (v *VM) startHumans(context.Context) error {
 	}
 	v.humans = nil
 	return nil
+}
+
+// serveClients runs QMP on a server's socket, which a chardev may be.
+func (v *VM) serveClients(seat *chardev.Seat, m config.Monitor) bool {
+	s := seat.Socket()
+	if s == nil || s.Listener() == nil {
+		return false
+	}
+	seat.Pin()
+	seat.SetOpen(true)
+	v.serving.Go(func() { v.served(m, v.server.Serve(s.Listener(), monitorOf(m))) })
+	return true
+}
+
+func monitorOf(m config.Monitor) server.Monitor {
+	return server.Monitor{Name: m.Chardev, Pretty: m.Pretty}
 }
 
 // connections returns what returns a chardev's connections as they come, until the VM
