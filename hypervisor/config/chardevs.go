@@ -51,7 +51,7 @@ type chardevKeys struct {
 	TLSAuthz  string    `prop:"tls-authz"`
 	Signal    bool      `prop:"signal" default:"on"`
 	Append    bool      `prop:"append"`
-	Size      qdev.Size `prop:"size" default:"64k"`
+	Size      qdev.Size `prop:"size"`
 	Chardev   string    `prop:"chardev"`
 	Width     uint32    `prop:"width"`
 	Height    uint32    `prop:"height"`

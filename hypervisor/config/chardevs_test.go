@@ -95,6 +95,8 @@ func TestChardevRefusals(t *testing.T) {
 		"pipe,id=a":                                      "no filename given",
 		"mux,id=a":                                       "no chardev given",
 		"udp,id=a":                                       "remote port not specified",
+		"stdio,id=a -daemonize":                          "cannot use stdio with -daemonize",
+		"null,id=a -nographic -daemonize":                "cannot use stdio with -daemonize",
 		"null":                                           "id",
 		"spicevmc,id=a":                                  "not a valid char driver name",
 		"null,id=a -chardev null,id=a":                   "already exists",

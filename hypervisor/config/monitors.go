@@ -183,6 +183,10 @@ func (p *parser) checkReferences() error {
 	exists := func(id string) bool {
 		return slices.ContainsFunc(p.cfg.Chardevs, func(c Chardev) bool { return c.ID == id })
 	}
+	stdio := func(c Chardev) bool { return c.Backend.Stdio != nil }
+	if p.cfg.Daemonize && slices.ContainsFunc(p.cfg.Chardevs, stdio) {
+		return errors.New("cannot use stdio with -daemonize")
+	}
 	for _, m := range p.cfg.Monitors {
 		if !exists(m.Chardev) {
 			return fmt.Errorf("-mon chardev=%s: chardev \"%s\" not found", m.Chardev, m.Chardev)

@@ -84,9 +84,44 @@ func (v *VM) openMonitor(ctx context.Context, m config.Monitor) error {
 	if err != nil {
 		return err
 	}
+	if m.Mode == config.Control && v.serveClients(seat, m) {
+		return nil
+	}
 	next, speak := v.connections(seat, m.Mode == config.Readline), v.speaker(ctx, m)
-	v.serving.Go(func() { v.serve(m, next, speak) })
+	start := func() { v.serving.Go(func() { v.serve(m, next, speak) }) }
+	if m.Mode == config.Readline && !v.cfg.Preconfig {
+		// The banner is not to come before the guest's console has the focus of a
+		// terminal that both share.
+		v.humans = append(v.humans, start)
+		return nil
+	}
+	start()
 	return nil
+}
+
+// startHumans starts the human monitors that waited for the machine.
+func (v *VM) startHumans(context.Context) error {
+	for _, start := range v.humans {
+		start()
+	}
+	v.humans = nil
+	return nil
+}
+
+// serveClients runs QMP on a server's socket, which a chardev may be.
+func (v *VM) serveClients(seat *chardev.Seat, m config.Monitor) bool {
+	s := seat.Socket()
+	if s == nil || s.Listener() == nil {
+		return false
+	}
+	seat.Pin()
+	seat.SetOpen(true)
+	v.serving.Go(func() { v.served(m, v.server.Serve(s.Listener(), monitorOf(m))) })
+	return true
+}
+
+func monitorOf(m config.Monitor) server.Monitor {
+	return server.Monitor{Name: m.Chardev, Pretty: m.Pretty}
 }
 
 // connections returns what returns a chardev's connections as they come, until the VM

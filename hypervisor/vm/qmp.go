@@ -8,7 +8,6 @@ import (
 	"hv/hypervisor/config"
 	"hv/hypervisor/vmqmp"
 	"hv/qmp/qapi"
-	"hv/qmp/server"
 )
 
 // What vmqmp needs. All run on the control goroutine.
@@ -23,8 +22,7 @@ func (v *VM) speaker(ctx context.Context, m config.Monitor) func(io.ReadWriteClo
 	if m.Mode == config.Readline {
 		return func(conn io.ReadWriteCloser) error { return v.human.Serve(ctx, conn) }
 	}
-	name := server.Monitor{Name: m.Chardev, Pretty: m.Pretty}
-	return func(conn io.ReadWriteCloser) error { return v.server.ServeConn(conn, name) }
+	return func(conn io.ReadWriteCloser) error { return v.server.ServeConn(conn, monitorOf(m)) }
 }
 
 // Status returns the run state.

@@ -72,7 +72,8 @@ type VM struct {
 	table      *dispatch.Table
 	server     *server.Server
 	human      *hmp.Monitor
-	monitors   undo // ends the coming of new clients
+	monitors   undo     // ends the coming of new clients
+	humans     []func() // start human monitors once there is a machine
 	serving    sync.WaitGroup
 	asking     sync.WaitGroup // those that wait for the control goroutine, which answers until it ends
 	undo       undo
@@ -108,7 +109,7 @@ func (v *VM) build(ctx context.Context) error {
 
 // buildMachine makes what the VM consists of.
 func (v *VM) buildMachine(ctx context.Context) error {
-	if err := each(ctx, v.buildHardware, v.openNetdevs, v.makeDevices, v.makeCPUs, v.firstReset, v.openQTest); err != nil {
+	if err := each(ctx, v.buildHardware, v.openNetdevs, v.makeDevices, v.makeCPUs, v.firstReset, v.openQTest, v.startHumans); err != nil {
 		return err
 	}
 	v.built = true

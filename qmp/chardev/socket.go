@@ -182,6 +182,29 @@ func (s *Socket) Next() (io.ReadWriteCloser, error) {
 	return s.welcome(c, nil), nil
 }
 
+// Listener returns what Next returns as a listener, for a server; nil for a client.
+// Closing it is Stop.
+func (s *Socket) Listener() net.Listener {
+	if s.listener == nil {
+		return nil
+	}
+	return clients{s}
+}
+
+type clients struct{ s *Socket }
+
+func (c clients) Close() error   { return c.s.Stop() }
+func (c clients) Addr() net.Addr { return c.s.listener.Addr() }
+
+func (c clients) Accept() (net.Conn, error) {
+	c.s.start.Do(func() {})
+	conn := c.s.next()
+	if conn == nil {
+		return nil, net.ErrClosed
+	}
+	return c.s.welcome(conn, nil), nil
+}
+
 // Stop lets no more clients in and ends Next. Connections that there are stay.
 func (s *Socket) Stop() error {
 	s.stop()

@@ -116,7 +116,7 @@ func TestMonitorClients(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		conn, err := s.Next()
+		conn, err := s.Listener().Accept()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -140,10 +140,16 @@ func TestMonitorClients(t *testing.T) {
 	if name := s.Filename(); name != "disconnected:unix:"+path+",server=on" {
 		t.Error(name)
 	}
-	if err := s.Stop(); err != nil {
+	if s.Listener().Addr().String() != path {
+		t.Error(s.Listener().Addr())
+	}
+	if err := s.Listener().Close(); err != nil {
 		t.Error(err)
 	}
 	if _, err := s.Next(); !errors.Is(err, net.ErrClosed) {
+		t.Error(err)
+	}
+	if _, err := s.Listener().Accept(); !errors.Is(err, net.ErrClosed) {
 		t.Error(err)
 	}
 	if err := b.Close(); err != nil {
@@ -186,6 +192,9 @@ func TestMonitorDials(t *testing.T) {
 		c.Close()
 	}
 	once := must(t, Options{Kind: "socket", Socket: Address{Path: path}})
+	if once.(*Socket).Listener() != nil {
+		t.Error("a client listens")
+	}
 	defer once.Close()
 	c, err := once.(*Socket).Next()
 	if err != nil {

@@ -42,7 +42,7 @@ func (v *vm) filename(t testing.TB, label string) string {
 // address returns where a chardev listens.
 func (v *vm) address(t testing.TB, label string) string {
 	t.Helper()
-	name := strings.TrimSuffix(v.filename(t, label), ",server=on")
+	name, _, _ := strings.Cut(v.filename(t, label), ",server=on")
 	_, at, ok := strings.Cut(strings.TrimPrefix(name, "disconnected:"), ":")
 	if !ok {
 		t.Fatal(name)
@@ -139,10 +139,8 @@ func TestQMPEverywhere(t *testing.T) {
 		"-qmp", "tcp:127.0.0.1:0,server,nowait", "-qmp-pretty", "telnet:127.0.0.1:0,server=on,wait=off", "-qmp", "pty", "-qmp", "pipe:"+pipe,
 		"-chardev", "socket,id=inherited,fd=3", "-mon", "inherited,mode=control,pretty=on",
 		"-chardev", "socket,id=abstract,path=hv-"+filepath.Base(dir)+",abstract=on,server=on,wait=off", "-mon", "chardev=abstract,mode=control")
-	for at := v.address(t, "compat_monitor0"); !strings.Contains(at, "<->"); at = v.address(t, "compat_monitor0") {
-		for range 3 {
-			connect(t, "tcp", at).negotiate()
-		}
+	for range 3 {
+		connect(t, "tcp", v.address(t, "compat_monitor0")).negotiate()
 	}
 	k := connect(t, "tcp", v.address(t, "compat_monitor1"))
 	k.hear("\xff\xfd\x00")
@@ -190,6 +188,14 @@ func TestQMPOnStdio(t *testing.T) {
 	}
 }
 
+// boot lets a VM go that was started with -S, and waits until its guest takes commands
+// from a console: what comes earlier is lost.
+func (v *vm) boot(t testing.TB, k *talk) {
+	t.Helper()
+	v.do(t, "cont")
+	k.hear("type help")
+}
+
 // console returns the options of a VM whose guest takes commands from a chardev.
 func console(t testing.TB, chardev string, more ...string) []string {
 	return append([]string{"-nodefaults", "-display", "none", "-cpu", "host", "-m", "32", "-append", "shell", "-chardev", chardev, "-serial", "chardev:con"}, more...)
@@ -199,10 +205,11 @@ func console(t testing.TB, chardev string, more ...string) []string {
 func TestDescriptors(t *testing.T) {
 	dir := t.TempDir()
 	qmp, first := filepath.Join(dir, "q"), filepath.Join(dir, "first")
-	v := start(t, console(t, "socket,id=con,path="+first+",server=on,wait=off", "-qmp", "unix:"+qmp+",server=on,wait=off")...)
+	v := start(t, console(t, "socket,id=con,path="+first+",server=on,wait=off", "-S", "-qmp", "unix:"+qmp+",server=on,wait=off")...)
 	k := connect(t, "unix", qmp)
 	k.negotiate()
 	c := connect(t, "unix", first)
+	v.boot(t, c)
 	c.say("print=one\r")
 	c.hear("guest: one")
 
@@ -265,13 +272,16 @@ func TestDescriptors(t *testing.T) {
 func TestMux(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "con")
 	log := path + ".log"
-	v := start(t, console(t, "socket,id=con,path="+path+",server=on,wait=off,mux=on,logfile="+log, "-mon", "con,mode=control")...)
+	v := start(t, console(t, "socket,id=con,path="+path+",server=on,wait=off,mux=on,logfile="+log, "-S", "-mon", "con,mode=control")...)
 	if got := v.filename(t, "con") + " " + v.filename(t, "con-base"); got != "mux disconnected:unix:"+path+",server=on" {
 		t.Error(got)
 	}
-	for range 2 {
+	for i := range 2 {
 		k := connect(t, "unix", path)
 		k.hear(`"QMP"`)
+		if i == 0 {
+			v.boot(t, k)
+		}
 		k.say("print=console\r")
 		k.hear("guest: console")
 		k.say("\x01c" + `{"execute": "qmp_capabilities"}`)
@@ -303,8 +313,41 @@ func TestConsoleWaits(t *testing.T) {
 		"-add-fd", "fd=3,set=2,opaque=x", "-chardev", "file,id=copy,path=/dev/fdset/2", "-device", "isa-debugcon,chardev=copy")...)
 	p.Expect(t, fmt.Sprintf("waiting for connection on: disconnected:unix:%s,server=on", path))
 	k := connect(t, "unix", path)
+	k.hear("type help")
 	k.say("poweroff\r")
 	if got := p.Wait(t); got != 0 {
 		t.Errorf("exit status %d", got)
 	}
+}
+
+// TestHumanOnConsole shares a terminal between the guest's console and a human monitor:
+// the first command line of QMP's first README, with a second monitor for programs.
+func TestHumanOnConsole(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "con")
+	v := start(t, "-nodefaults", "-display", "none", "-cpu", "host", "-m", "32", "-append", "shell", "-S",
+		"-serial", "mon:unix:"+path+",server=on,wait=off", "-monitor", "telnet:127.0.0.1:0,server,nowait", "-qmp-pretty", "tcp:127.0.0.1:0,server,nowait")
+	k := connect(t, "unix", path)
+	v.boot(t, k)
+	k.say("print=console\r")
+	if s := k.hear("guest: console"); strings.Contains(s, "(qemu)") {
+		t.Errorf("the monitor speaks without the focus: %q", s)
+	}
+	k.say("\x01c")
+	k.hear("(qemu) ")
+	k.say("info status\r")
+	k.hear("VM status: running")
+	k.say("\x01nprint=again\r")
+	k.hear("guest: again")
+	for range 2 {
+		h := connect(t, "tcp", v.address(t, "compat_monitor0"))
+		h.hear("(qemu) ")
+		h.say("info chardev\r")
+		h.hear("serial0: filename=mux")
+		h.Close()
+	}
+	connect(t, "tcp", v.address(t, "compat_monitor1")).negotiate()
+	h := connect(t, "tcp", v.address(t, "compat_monitor0"))
+	h.hear("(qemu) ")
+	h.say("quit\r")
+	v.ends(t, 0)
 }
