@@ -5,8 +5,6 @@ package qapi
 // CmdHumanMonitorCommand runs a line of the human monitor and returns what that prints.
 // It runs beside other commands, as the QMP commands behind the line are what touches
 // the VM.
-//
-//qapi:features savevm-monitor-nodes
 var CmdHumanMonitorCommand = Command[HumanMonitorCommandArgs, Text]{Name: "human-monitor-command", Concurrent: true}
 
 // HumanMonitorCommandArgs is the arguments of human-monitor-command.

@@ -47,5 +47,5 @@ var humanSchema = []entity{
 		{name: "command-line", typ: "str"},
 		{name: "cpu-index", typ: "int", optional: true},
 	}},
-	{name: "human-monitor-command", meta: SchemaMetaTypeCommand, arg: "HumanMonitorCommandArgs", ret: "str", features: []string{"savevm-monitor-nodes"}},
+	{name: "human-monitor-command", meta: SchemaMetaTypeCommand, arg: "HumanMonitorCommandArgs", ret: "str"},
 }
