@@ -40,6 +40,15 @@ func (v *VM) registerHuman(t *dispatch.Table) {
 // openHuman makes the human monitor.
 func (v *VM) openHuman() { v.human = hmp.New(human{v.server, v}) }
 
+// serveHuman runs the human monitor on a connection. It says nothing before the machine
+// is built: the console that may share a terminal with it has that first.
+func (v *VM) serveHuman(ctx context.Context, conn io.ReadWriteCloser) error {
+	if err := v.control.Do(ctx, func() {}); err != nil {
+		return conn.Close()
+	}
+	return v.human.Serve(ctx, conn)
+}
+
 // do runs f on the control goroutine.
 func (h human) do(ctx context.Context, f func() error) error {
 	var err error

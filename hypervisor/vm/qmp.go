@@ -20,7 +20,7 @@ var (
 // closes it.
 func (v *VM) speaker(ctx context.Context, m config.Monitor) func(io.ReadWriteCloser) error {
 	if m.Mode == config.Readline {
-		return func(conn io.ReadWriteCloser) error { return v.human.Serve(ctx, conn) }
+		return func(conn io.ReadWriteCloser) error { return v.serveHuman(ctx, conn) }
 	}
 	return func(conn io.ReadWriteCloser) error { return v.server.ServeConn(conn, monitorOf(m)) }
 }
