@@ -54,7 +54,7 @@ func terminal(t testing.TB, cmd *exec.Cmd) *conn {
 	return &conn{stream: master, t: t}
 }
 
-var prompt = regexp.MustCompile(`(?m)^(\(QEMU\)|TRANS>) `)
+var prompt = regexp.MustCompile(`(?m)^ ?(\(QEMU\)|TRANS>) `)
 
 // ask types a line and returns what the shell prints until it asks again.
 func (c *conn) ask(line string) string {
