@@ -32,6 +32,11 @@ func (v *VM) Objects() *qom.Object {
 	if v.cfg.Machine.MemoryBackend == "" && v.hw.mem != nil {
 		objects.Add("pc.ram", qom.New("memory-backend-ram", qom.Property{Name: "size", Type: "int", Get: qom.Uint(v.cfg.Memory.Size)}))
 	}
+	chardevs := root.Add("chardevs", qom.New("container"))
+	for _, c := range v.chardevs.List() {
+		chardevs.Add(c.Label, qom.New("chardev-"+c.Kind, qom.Property{Name: "label", Type: "string", Get: qom.Str(c.Label)},
+			qom.Property{Name: "filename", Type: "string", Get: qom.Str(c.Filename)}))
+	}
 	for _, o := range v.objects.all {
 		objects.Add(o.ID, qom.New(o.Type, qdev.Objects(o.Props())...))
 	}
