@@ -100,7 +100,7 @@ func New(ctx context.Context, cfg *config.Config, opt Options) (*VM, error) {
 // part, and their commands wait for Run. With -preconfig the machine is left for
 // x-exit-preconfig.
 func (v *VM) build(ctx context.Context) error {
-	if err := each(ctx, v.keepDescriptors, v.openChardevs, v.makeObjects, v.openMonitors); err != nil || v.cfg.Preconfig {
+	if err := each(ctx, v.keepDescriptors, v.openChardevs, v.makeObjects, v.openMonitors, v.openQTest); err != nil || v.cfg.Preconfig {
 		return err
 	}
 	return v.buildMachine(ctx)
@@ -108,7 +108,7 @@ func (v *VM) build(ctx context.Context) error {
 
 // buildMachine makes what the VM consists of.
 func (v *VM) buildMachine(ctx context.Context) error {
-	if err := each(ctx, v.buildHardware, v.openNetdevs, v.makeDevices, v.makeCPUs, v.firstReset, v.openQTest); err != nil {
+	if err := each(ctx, v.buildHardware, v.openNetdevs, v.makeDevices, v.makeCPUs, v.firstReset); err != nil {
 		return err
 	}
 	v.built = true
