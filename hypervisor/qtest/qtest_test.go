@@ -296,6 +296,7 @@ type served struct {
 	log  safeLog
 	path string
 	end  chan error
+	stop func()
 }
 
 func serve(t *testing.T) *served {
@@ -306,9 +307,10 @@ func serve(t *testing.T) *served {
 	if err != nil {
 		t.Fatal(err)
 	}
-	go func() { s.end <- s.Serve(l) }()
+	go func() { s.end <- s.Serve(func() (io.ReadWriteCloser, error) { return l.Accept() }) }()
+	s.stop = func() { l.Close(); _ = s.Server.Close() }
 	t.Cleanup(func() {
-		_ = s.Server.Close()
+		s.stop()
 		select {
 		case err := <-s.end:
 			if err != nil {
@@ -373,7 +375,7 @@ func TestLog(t *testing.T) {
 	s.pins.raise(1, true)
 	say(t, c, r, "outb 1 100%\n", "IRQ raise 1", "FAIL '100%' is no number")
 	c.Close()
-	_ = s.Server.Close()
+	s.stop()
 	s.end <- <-s.end
 	got := regexp.MustCompile(`[0-9]+\.[0-9]{6}`).ReplaceAllString(s.log.String(), "T")
 	want := "[I T] OPENED\n[R +T] irq_intercept_in ioapic\n[S +T] OK\n[S +T] IRQ raise 1\n" +

@@ -2,10 +2,8 @@ package vm
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"path"
 	"runtime"
@@ -138,24 +136,12 @@ func (v *VM) openQTest(ctx context.Context) error {
 	}
 	v.qtest = qtest.New(m, log)
 	next := v.connections(seat, false)
-	v.serving.Go(func() { v.serveQTest(next) })
+	v.serving.Go(func() {
+		if err := v.qtest.Serve(next); err != nil {
+			v.failed("qtest", err)
+		}
+	})
 	return nil
-}
-
-// serveQTest serves one connection after the other.
-func (v *VM) serveQTest(next func() (io.ReadWriteCloser, error)) {
-	for {
-		conn, err := next()
-		if err == nil {
-			err = v.qtest.ServeConn(conn)
-		}
-		if err != nil {
-			if !errors.Is(err, context.Canceled) && !errors.Is(err, net.ErrClosed) {
-				v.failed("qtest", err)
-			}
-			return
-		}
-	}
 }
 
 // qtestLog opens the log of qtest.
