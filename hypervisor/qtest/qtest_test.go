@@ -164,7 +164,7 @@ func TestCommands(t *testing.T) {
 		{"readb 0x107", "OK 0x0000000000000088"},
 		{"read 0x102 3", "OK 0x334455"},
 		{"read 0x102 0", "FAIL nothing to read"},
-		{"read 0 0x10000000", "FAIL 268435456 bytes are more than 33554432"},
+		{"read 0 0x10000000", "FAIL 268435456 bytes are more than 8388608"},
 		{"write 0x200 4 0xaabb", "OK"},
 		{"read 0x1ff 6", "OK 0x00aabb000000"},
 		{"write 0x200 1 0xAAbbcc", "OK"},

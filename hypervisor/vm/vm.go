@@ -169,7 +169,9 @@ func (v *VM) buildHardware(context.Context) error {
 	}
 	v.hw.undo.later(func() error { v.hw.board.Close(); return nil })
 	if v.clock != nil {
-		return v.mapSoftIRQ()
+		if err := v.mapSoftIRQ(); err != nil || v.cfg.Kernel == "" {
+			return err
+		}
 	}
 	return v.hw.openKernel(v.cfg)
 }

@@ -214,6 +214,26 @@ func TestMonitor(t *testing.T) {
 	}
 }
 
+// TestPanicDevice: the guest says by a PCI function that it crashed.
+func TestPanicDevice(t *testing.T) {
+	d, _, c := withQMP(t, "-device", "pvpanic-pci,addr=4.0", "-action", "panic=pause")
+	f := d.Function(4, 0)
+	if id := f.Config(0, 4); id != 0x00111b36 {
+		t.Fatalf("identity %#x", id)
+	}
+	f.Map(0, barAt)
+	if events := d.Load(barAt, 1); events != 3 {
+		t.Errorf("announces %#x", events)
+	}
+	d.Store(barAt, 1, 1)
+	for e := range c.Events() {
+		if e.Name == "GUEST_PANICKED" {
+			break
+		}
+	}
+	d.Await("pause", func() bool { return call(t, c, qapi.CmdQueryStatus, qapi.Empty{}).Status == qapi.RunStateGuestPanicked })
+}
+
 // TestEventRate: events of a kind that a guest can repeat are held back by the machine's
 // time.
 func TestEventRate(t *testing.T) {
