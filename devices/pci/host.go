@@ -370,9 +370,19 @@ func (m *mechanism1) Read(off uint64, data []byte) {
 			data[i] = 0xff
 		}
 		if a := m.latched(); off >= 4 && a&configEnable != 0 {
-			(*Host)(m).configRead(uint8(a>>16), uint8(a>>8), int(a&0xfc)+int(off-4), data)
+			(*Host)(m).configRead(uint8(a>>16), uint8(a>>8), register(a, off-4, len(data)), data)
 		}
 	}
+}
+
+// register returns where n bytes at an offset into CONFIG_DATA lie. The low bits of
+// CONFIG_ADDRESS are to be zero; where they are not they count, as with QEMU, whose tests
+// write them.
+func register(address uint32, off uint64, n int) int {
+	if low := int(address&3 | uint32(off)); low+n <= 4 {
+		off = uint64(low)
+	}
+	return int(address&0xfc) + int(off)
 }
 
 // Write writes CONFIG_ADDRESS (as a whole) or configuration space.
@@ -386,7 +396,7 @@ func (m *mechanism1) Write(off uint64, data []byte) {
 		m.addrMu.Unlock()
 	default:
 		if a := m.latched(); off >= 4 && a&configEnable != 0 {
-			(*Host)(m).configWrite(uint8(a>>16), uint8(a>>8), int(a&0xfc)+int(off-4), data)
+			(*Host)(m).configWrite(uint8(a>>16), uint8(a>>8), register(a, off-4, len(data)), data)
 		}
 	}
 }

@@ -1,6 +1,8 @@
 package pci
 
 import (
+	"encoding/binary"
+	"encoding/hex"
 	"strings"
 	"testing"
 
@@ -66,6 +68,25 @@ func TestConfigAddressRegister(t *testing.T) {
 	r.host.Reset()
 	if r.ports.Read(0xcf8, data); data[3] != 0 {
 		t.Errorf("CONFIG_ADDRESS %x after reset", data)
+	}
+}
+
+// TestLowBitsOfConfigAddress count as QEMU's tests want: a byte may be named by them too.
+func TestLowBitsOfConfigAddress(t *testing.T) {
+	r := newRig(t)
+	for _, c := range []struct {
+		address uint32
+		port    uint64
+		want    string
+	}{
+		{0x8000_0000, 0xcfc, "8680"}, {0x8000_0002, 0xcfc, "c029"}, {0x8000_0000, 0xcfe, "c029"}, {0x8000_0002, 0xcfe, "c029"},
+		{0x8000_0003, 0xcfc, "8680"}, // would leave the register
+	} {
+		r.ports.Write(0xcf8, binary.LittleEndian.AppendUint32(nil, c.address))
+		data := make([]byte, 2)
+		if r.ports.Read(c.port, data); hex.EncodeToString(data) != c.want {
+			t.Errorf("address %#x, port %#x: %x, wanted %s", c.address, c.port, data, c.want)
+		}
 	}
 }
 

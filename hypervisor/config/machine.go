@@ -43,6 +43,10 @@ func (p *parser) machine(arg string) error {
 }
 
 func (p *parser) machineProp(kv pair) error {
+	if key, ok := strings.CutPrefix(kv.key, "smp."); ok {
+		p.smpArgs = append(p.smpArgs, pair{key, kv.value})
+		return nil
+	}
 	switch kv.key {
 	case "accel":
 		return p.accelName(kv.value)

@@ -66,8 +66,8 @@ type Machine struct {
 
 // Limits on what a client may ask for.
 const (
-	maxTransfer = 32 << 20 // bytes of one command
+	maxTransfer = 8 << 20 // bytes of one command
 	maxLine     = 2*maxTransfer + 128
-	maxQueue    = 4 << 20 // bytes of messages that wait for the client, beside one answer
+	maxQueue    = 1 << 20 // bytes of messages that wait for the client, beside one answer
 	maxIRQs     = 256
 )

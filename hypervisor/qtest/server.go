@@ -28,30 +28,23 @@ func New(m Machine, log io.Writer) *Server { return &Server{machine: m, log: log
 // errLineTooLong ends a connection.
 var errLineTooLong = fmt.Errorf("a command of more than %d bytes", maxLine)
 
-// Serve serves one connection of l after the other, until Close, which closes l.
-func (s *Server) Serve(l net.Listener) error {
+// Serve serves the connections that next returns, one after the other, until that fails.
+// The error is nil when next has come to its end: net.ErrClosed.
+func (s *Server) Serve(next func() (io.ReadWriteCloser, error)) error {
 	for {
-		conn, err := s.accept(l)
+		conn, err := next()
 		if errors.Is(err, net.ErrClosed) {
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		_ = s.ServeConn(conn) // the next client may do better
+		_ = s.serve(conn) // the next client may do better
 	}
 }
 
-func (s *Server) accept(l net.Listener) (net.Conn, error) {
-	if !s.begin(l) {
-		return nil, errors.Join(l.Close(), net.ErrClosed)
-	}
-	defer s.end()
-	return l.Accept()
-}
-
-// ServeConn serves a connection to its end and closes it.
-func (s *Server) ServeConn(conn io.ReadWriteCloser) error {
+// serve serves a connection to its end and closes it.
+func (s *Server) serve(conn io.ReadWriteCloser) error {
 	if !s.begin(conn) {
 		return conn.Close()
 	}
@@ -82,7 +75,7 @@ func (s *Server) end() {
 	s.mu.Unlock()
 }
 
-// Close ends what is served, now and later.
+// Close ends the connection that is served, and those that come.
 func (s *Server) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -69,6 +69,7 @@ func boardDrivers() []*qdev.Driver {
 		driver(qdev.Driver{Name: "pvpanic", Parent: "isa-device", Bus: "ISA", Category: qdev.Misc}, func(v *VM, _ *qdev.Instance, c *panicConfig) error {
 			return v.hw.board.AddPVPanic(c.Port, platform.PanicEvent(c.Events))
 		}),
+		driver(qdev.Driver{Name: "pvpanic-pci", Parent: "pci-device", Bus: "PCI", Category: qdev.Misc}, makePCIPanic),
 		driver(qdev.Driver{Name: "isa-debug-exit", Parent: "isa-device", Bus: "ISA", Category: qdev.Misc}, makeDebugExit),
 		driver(qdev.Driver{Name: "isa-debugcon", Parent: "isa-device", Bus: "ISA", Category: qdev.Input}, makeDebugcon),
 		driver(qdev.Driver{Name: "pcie-root-port", Parent: "pcie-root-port-base", Bus: "PCI", Category: qdev.Bridge, Desc: "PCI Express Root Port"}, makeRootPort),

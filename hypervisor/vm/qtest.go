@@ -2,10 +2,8 @@ package vm
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"path"
 	"runtime"
@@ -14,8 +12,11 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"hv/devices/bus"
 	"hv/hypervisor/config"
 	"hv/hypervisor/kvm"
+	"hv/hypervisor/machine"
+	"hv/hypervisor/mem"
 	"hv/hypervisor/qtest"
 	"hv/hypervisor/softirq"
 	"hv/hypervisor/vclock"
@@ -125,35 +126,22 @@ func (v *VM) openQTest(ctx context.Context) error {
 	}
 	ctx, v.endQTest = context.WithCancel(context.WithoutCancel(ctx))
 	m := qtest.Machine{
-		Ports: &v.hw.board.Ports, MMIO: &v.hw.board.MMIO, IRQ: taps{v.hw.soft},
+		Ports: space{v.hw, func(b *machine.Board) *bus.Space { return &b.Ports }},
+		MMIO:  space{v.hw, func(b *machine.Board) *bus.Space { return &b.MMIO }},
+		RAM:   ram{v.hw}, IRQ: taps{v.hw},
 		Do: func(f func()) error { return v.control.Do(ctx, f) },
-	}
-	if v.hw.mem != nil {
-		m.RAM = v.hw.mem
 	}
 	if v.clock != nil {
 		m.Clock = v.clock
 	}
 	v.qtest = qtest.New(m, log)
 	next := v.connections(seat, false)
-	v.serving.Go(func() { v.serveQTest(next) })
+	v.serving.Go(func() {
+		if err := v.qtest.Serve(next); err != nil {
+			v.failed("qtest", err)
+		}
+	})
 	return nil
-}
-
-// serveQTest serves one connection after the other.
-func (v *VM) serveQTest(next func() (io.ReadWriteCloser, error)) {
-	for {
-		conn, err := next()
-		if err == nil {
-			err = v.qtest.ServeConn(conn)
-		}
-		if err != nil {
-			if !errors.Is(err, context.Canceled) && !errors.Is(err, net.ErrClosed) {
-				v.failed("qtest", err)
-			}
-			return
-		}
-	}
 }
 
 // qtestLog opens the log of qtest.
@@ -181,26 +169,67 @@ func (v *VM) closeQTest() {
 	}
 }
 
-// taps shows qtest the interrupts of a machine that it drives; c is nil for others.
-type taps struct{ c *softirq.Controller }
+// What qtest sees of a machine, which may not be there yet (-preconfig).
+type (
+	// space is an address space of the board.
+	space struct {
+		hw *hardware
+		of func(*machine.Board) *bus.Space
+	}
+	// ram is the guest's memory.
+	ram struct{ hw *hardware }
+	// taps is the interrupts of a machine without KVM.
+	taps struct{ hw *hardware }
+)
+
+// Read reads from devices.
+func (s space) Read(addr uint64, data []byte) bool {
+	if s.hw.board == nil {
+		return new(bus.Space).Read(addr, data)
+	}
+	return s.of(s.hw.board).Read(addr, data)
+}
+
+// Write writes to devices.
+func (s space) Write(addr uint64, data []byte) bool {
+	return s.hw.board != nil && s.of(s.hw.board).Write(addr, data)
+}
+
+// ReadAt reads RAM.
+func (r ram) ReadAt(p []byte, addr uint64) error {
+	if r.hw.mem == nil {
+		return mem.ErrNotRAM
+	}
+	return r.hw.mem.ReadAt(p, addr)
+}
+
+// WriteAt writes RAM.
+func (r ram) WriteAt(p []byte, addr uint64) error {
+	if r.hw.mem == nil {
+		return mem.ErrNotRAM
+	}
+	return r.hw.mem.WriteAt(p, addr)
+}
 
 // ioapic is the name of the only device whose interrupts can be seen.
 const ioapic = "ioapic"
 
 // Watch taps the inputs of the I/O APIC.
 func (t taps) Watch(device string, out bool, tap func(n int, level bool)) (cancel func(), err error) {
-	if t.c == nil || out || path.Base(device) != ioapic {
+	c := t.hw.soft
+	if c == nil || out || path.Base(device) != ioapic {
 		return nil, qtest.ErrUnknownDevice
 	}
-	t.c.Watch(tap)
-	return func() { t.c.Watch(nil) }, nil
+	c.Watch(tap)
+	return func() { c.Watch(nil) }, nil
 }
 
 // Set drives an input of the I/O APIC.
 func (t taps) Set(device, list string, n int, level bool) error {
-	if t.c == nil || list != "" || path.Base(device) != ioapic || n < 0 || n >= softirq.Pins {
+	c := t.hw.soft
+	if c == nil || list != "" || path.Base(device) != ioapic || n < 0 || n >= softirq.Pins {
 		return qtest.ErrUnknownDevice
 	}
-	t.c.Line(n).Set(level)
+	c.Line(n).Set(level)
 	return nil
 }

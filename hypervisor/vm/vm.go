@@ -101,7 +101,7 @@ func New(ctx context.Context, cfg *config.Config, opt Options) (*VM, error) {
 // part, and their commands wait for Run. With -preconfig the machine is left for
 // x-exit-preconfig.
 func (v *VM) build(ctx context.Context) error {
-	if err := each(ctx, v.keepDescriptors, v.openChardevs, v.makeObjects, v.openMonitors); err != nil || v.cfg.Preconfig {
+	if err := each(ctx, v.keepDescriptors, v.openChardevs, v.makeObjects, v.openMonitors, v.openQTest); err != nil || v.cfg.Preconfig {
 		return err
 	}
 	return v.buildMachine(ctx)
@@ -109,7 +109,7 @@ func (v *VM) build(ctx context.Context) error {
 
 // buildMachine makes what the VM consists of.
 func (v *VM) buildMachine(ctx context.Context) error {
-	if err := each(ctx, v.buildHardware, v.openNetdevs, v.makeDevices, v.makeCPUs, v.firstReset, v.openQTest, v.startHumans); err != nil {
+	if err := each(ctx, v.buildHardware, v.openNetdevs, v.makeDevices, v.makeCPUs, v.firstReset, v.startHumans); err != nil {
 		return err
 	}
 	v.built = true
@@ -170,7 +170,9 @@ func (v *VM) buildHardware(context.Context) error {
 	}
 	v.hw.undo.later(func() error { v.hw.board.Close(); return nil })
 	if v.clock != nil {
-		return v.mapSoftIRQ()
+		if err := v.mapSoftIRQ(); err != nil || v.cfg.Kernel == "" {
+			return err
+		}
 	}
 	return v.hw.openKernel(v.cfg)
 }

@@ -11,7 +11,11 @@ import (
 type watchdogConfig struct{}
 
 func makeWatchdog(v *VM, in *qdev.Instance, _ *watchdogConfig) error {
-	d, err := watchdog.New(watchdog.Config{Expired: func() { v.control.Post(v.watchdogExpired) }})
+	cfg := watchdog.Config{Expired: func() { v.control.Post(v.watchdogExpired) }}
+	if v.clock != nil {
+		cfg.Clock = v.clock
+	}
+	d, err := watchdog.New(cfg)
 	if err != nil {
 		return err
 	}
