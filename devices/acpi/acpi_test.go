@@ -90,11 +90,12 @@ type machine struct {
 	ctl   irqtest.Controller
 	now   time.Duration
 	off   int
+	naps  int
 }
 
 func newMachine(t *testing.T) *machine {
 	m := &machine{}
-	m.pm = NewPM(PMConfig{SCI: m.ctl.Line(9), PowerOff: func() { m.off++ }, Now: func() time.Duration { return m.now }})
+	m.pm = NewPM(PMConfig{SCI: m.ctl.Line(9), PowerOff: func() { m.off++ }, Suspend: func() { m.naps++ }, Now: func() time.Duration { return m.now }})
 	if err := m.pm.Map(&m.ports, 0x600); err != nil {
 		t.Fatal(err)
 	}
@@ -137,6 +138,19 @@ func TestSleep(t *testing.T) {
 	m.out(pmControl, 2, 5<<slpTypPos|bitSlpEn)
 	if m.off != 0 {
 		t.Error("a sleep state that is not there powered off")
+	}
+	m.out(pmControl, 2, S3<<slpTypPos)
+	if m.naps != 0 {
+		t.Error("suspended without the bit that does it")
+	}
+	m.out(pmControl, 2, S3<<slpTypPos|bitSlpEn)
+	if m.off != 0 || m.naps != 1 || m.in(pmStatus, 2)&bitWake != 0 {
+		t.Errorf("suspended %d times, powered off %d times, status %#x", m.naps, m.off, m.in(pmStatus, 2))
+	}
+	m.pm.Reset()
+	m.pm.Wake()
+	if m.in(pmStatus, 2) != bitWake || m.ctl.Level(9) {
+		t.Errorf("status %#x after it was woken", m.in(pmStatus, 2))
 	}
 	m.out(pmControl, 2, S5<<slpTypPos|bitSlpEn)
 	if m.off != 1 || m.in(pmControl, 2)&bitSlpEn != 0 || m.in(pmControl, 2)&bitSCI == 0 {

@@ -36,6 +36,7 @@ const (
 type PMConfig struct {
 	SCI      irq.Line
 	PowerOff func() // the guest enters S5
+	Suspend  func() // the guest enters S3
 	// Now is the clock of the timer; nil is the host's.
 	Now func() time.Duration
 }
@@ -132,13 +133,27 @@ func (p *PM) Write(off uint64, data []byte) {
 	p.control &^= bitSlpEn
 	p.update()
 	p.mu.Unlock()
-	if sleep && typ == S5 {
+	switch {
+	case sleep && typ == S5:
 		p.cfg.PowerOff()
+	case sleep && typ == S3:
+		p.cfg.Suspend()
 	}
 }
 
-// S5 is the SLP_TYP of the soft-off state in the \_S5 package.
-const S5 = 0
+// S3 and S5 are the SLP_TYP of suspension and of the soft-off state, in the packages of
+// these names.
+const (
+	S3 = 1
+	S5 = 0
+)
+
+// Wake notes that the guest was woken, for that to see.
+func (p *PM) Wake() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.status |= bitWake
+}
 
 func (p *PM) writeByte(off uint64, v byte) {
 	set := func(r *uint16, at uint64) {

@@ -32,6 +32,8 @@ type Memory interface {
 
 // Builder is a machine that may be yet to be built.
 type Builder interface {
+	// CanSuspend reports whether its guests can suspend themselves.
+	CanSuspend() bool
 	// ExitPreconfig builds it.
 	ExitPreconfig(ctx context.Context) error
 }
@@ -58,7 +60,7 @@ func registerMachine(t *dispatch.Table, vm Builder) {
 		return machines(), nil
 	})
 	dispatch.Register(t, qapi.CmdQueryCurrentMachine, func(context.Context, qapi.Empty) (qapi.CurrentMachineParams, error) {
-		return qapi.CurrentMachineParams{}, nil // no board can be suspended
+		return qapi.CurrentMachineParams{WakeupSuspendSupport: vm.CanSuspend()}, nil
 	})
 }
 

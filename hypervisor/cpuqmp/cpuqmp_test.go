@@ -28,6 +28,7 @@ func (fake) LatestCPUs() bool             { return true }
 func (fake) HotpluggableCPUs() (qapi.HotpluggableCPUList, error) {
 	return nil, errors.New("they are fixed")
 }
+func (fake) CanSuspend() bool                { return true }
 func (fake) MemoryBackends() qapi.MemdevList { return qapi.MemdevList{} }
 func (fake) MemorySize() qapi.MemoryInfo     { return qapi.MemoryInfo{BaseMemory: 1 << 20} }
 

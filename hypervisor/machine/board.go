@@ -28,6 +28,7 @@ import (
 type Hooks struct {
 	Reset    func()                    // the guest resets the machine
 	PowerOff func()                    // the guest powers it off
+	Suspend  func()                    // the guest suspends itself
 	Panic    func(platform.PanicEvent) // the guest says that it crashed
 	ClockSet func(seconds int64)       // the guest moved its clock, now this far ahead
 }
@@ -66,6 +67,7 @@ type Board struct {
 	power   power
 	devices []resetter
 	serial  [4]*platform.UART
+	facs    uint64             // where the FACS is, as of Boot
 	genID   *acpi.GenerationID // nil for none
 	// panicPort is pvpanic's, 0 when there is none.
 	panicPort uint16
@@ -128,7 +130,7 @@ func (b *Board) addClock() error {
 
 // addPM adds the ICH9's power management registers.
 func (b *Board) addPM() error {
-	cfg := acpi.PMConfig{SCI: b.cfg.IRQ.Line(sciGSI), PowerOff: b.cfg.Hooks.PowerOff}
+	cfg := acpi.PMConfig{SCI: b.cfg.IRQ.Line(sciGSI), PowerOff: b.cfg.Hooks.PowerOff, Suspend: b.cfg.Hooks.Suspend}
 	if c := b.cfg.Clock; c != nil {
 		start := c.Now()
 		cfg.Now = func() time.Duration { return c.Now().Sub(start) }

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"hv/devices/acpi"
 	"hv/devices/irq/irqtest"
 	"hv/devices/pci"
 	"hv/devices/platform"
@@ -23,6 +24,7 @@ type rig struct {
 	irq               irqtest.Controller
 	ram               []byte
 	resets, powerOffs int
+	suspensions       int
 	panics            []platform.PanicEvent
 	clock             []int64
 }
@@ -43,7 +45,7 @@ func newRig(t *testing.T, machine string) *rig {
 	r.Board, err = New(Config{
 		Type: typ, Layout: NewLayout(uint64(len(r.ram)), 0), RAM: ram, IRQ: &r.irq,
 		Hooks: Hooks{
-			Reset: func() { r.resets++ }, PowerOff: func() { r.powerOffs++ },
+			Reset: func() { r.resets++ }, PowerOff: func() { r.powerOffs++ }, Suspend: func() { r.suspensions++ },
 			Panic: func(e platform.PanicEvent) { r.panics = append(r.panics, e) }, ClockSet: func(s int64) { r.clock = append(r.clock, s) },
 		},
 	})
@@ -141,6 +143,58 @@ func TestBoot(t *testing.T) {
 		clear(r.ram)
 		if r.boot(t) != e || !bytes.Equal(r.ram, before) {
 			t.Errorf("%s: a second boot differs from the first", name)
+		}
+	}
+}
+
+// TestWake suspends a guest that left a waking vector in its FACS.
+func TestWake(t *testing.T) {
+	r := newRig(t, "q35")
+	r.boot(t)
+	if !r.CanSuspend() || newRig(t, "microvm").CanSuspend() || newRig(t, "none").CanSuspend() {
+		t.Error("suspension is q35's")
+	}
+	fadt := r.ram[bytes.LastIndex(r.ram, []byte("FACP")):]
+	facs := uint64(binary.LittleEndian.Uint32(fadt[36:]))
+	if string(r.ram[facs:facs+4]) != "FACS" {
+		t.Fatalf("no FACS at %#x", facs)
+	}
+	binary.LittleEndian.PutUint32(r.ram[facs+12:], 0x9a123)
+	before := bytes.Clone(r.ram)
+	r.out(0x604, 0, 0x24)
+	if r.suspensions != 1 || r.powerOffs != 0 {
+		t.Fatalf("suspended %d times, powered off %d times", r.suspensions, r.powerOffs)
+	}
+	r.Reset()
+	vector, err := r.Wake()
+	if err != nil || vector != 0x9a123 || !bytes.Equal(r.ram, before) {
+		t.Errorf("vector %#x, %v; RAM kept: %v", vector, err, bytes.Equal(r.ram, before))
+	}
+	if status := r.in(0x600, 2); status[1]&0x80 == 0 {
+		t.Errorf("PM1 status %x does not say that it was woken", status)
+	}
+}
+
+// TestGenerationIDs checks that there is one at most, where its device says.
+func TestGenerationIDs(t *testing.T) {
+	id := acpi.GenerationID{1, 2, 3}
+	if err := newRig(t, "none").AddGenerationID(id); err == nil {
+		t.Error("an identifier without tables")
+	}
+	for _, name := range []string{"q35", "microvm"} {
+		r := newRig(t, name)
+		if r.GenerationID() != nil {
+			t.Error("an identifier that nobody gave")
+		}
+		if err := r.AddGenerationID(id); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.AddGenerationID(id); err == nil || *r.GenerationID() != id {
+			t.Errorf("two identifiers: %v", err)
+		}
+		r.boot(t)
+		if !bytes.Equal(r.ram[genIDAt:genIDAt+16], id.Bytes()) || !bytes.Contains(r.ram, []byte("VM_Gen_Counter")) {
+			t.Errorf("%s: no identifier", name)
 		}
 	}
 }

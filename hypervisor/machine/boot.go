@@ -59,6 +59,11 @@ func (b *Board) writeTables(p BootParams, base uint64) error {
 	if err != nil {
 		return err
 	}
+	for _, blob := range blobs {
+		if string(blob.Data[:4]) == "FACS" {
+			b.facs = blob.Addr
+		}
+	}
 	entry, structures := smbios.Build(p.SMBIOS, smbiosBase)
 	if len(structures) > smbiosMax {
 		return fmt.Errorf("SMBIOS tables of %d bytes are too large", len(structures))

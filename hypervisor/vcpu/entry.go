@@ -15,6 +15,9 @@ const (
 	// ModeLong is 64-bit mode with paging, as the 64-bit boot protocol of
 	// Linux (Documentation/arch/x86/boot.rst) starts a kernel.
 	ModeLong
+	// ModeRealAt is the state after RESET#, but for where it begins: at RIP, which is
+	// below 1 MiB, as firmware wakes a guest (ACPI 6.4 §16.3.2).
+	ModeRealAt
 	// ModeWaitForSIPI waits for another processor's INIT and SIPI.
 	ModeWaitForSIPI
 )
@@ -95,6 +98,9 @@ func resetSregs(bsp bool) kvm.Sregs {
 // sregs returns the special registers that the entry wants.
 func (e *Entry) sregs(bsp bool) kvm.Sregs {
 	s := resetSregs(bsp)
+	if e.Mode == ModeRealAt {
+		s.CS = realSegment(uint16(e.RIP>>4), e.RIP&0xffff0, typeCode)
+	}
 	if e.Mode != ModeProtected && e.Mode != ModeLong {
 		return s
 	}
@@ -119,6 +125,9 @@ func (e *Entry) sregs(bsp bool) kvm.Sregs {
 // CPUID.1:EAX, which RDX holds after RESET#.
 func (e *Entry) regs(signature uint32) kvm.Regs {
 	r := kvm.Regs{RIP: resetRIP, RDX: uint64(signature), RFLAGS: 2}
+	if e.Mode == ModeRealAt {
+		r.RIP = e.RIP & 0xf
+	}
 	if e.Mode == ModeProtected || e.Mode == ModeLong {
 		r.RIP, r.RSP, r.RBX, r.RSI = e.RIP, e.RSP, e.RBX, e.RSI
 	}

@@ -45,6 +45,7 @@ func (v *VM) hooks() machine.Hooks {
 			v.hw.kick()
 			v.control.RequestShutdown(qapi.ShutdownCauseGuestShutdown)
 		},
+		Suspend: v.suspended,
 		Panic: func(e platform.PanicEvent) {
 			if e&platform.Panicked != 0 {
 				v.control.GuestPanicked()

@@ -36,6 +36,8 @@ type Inspector interface {
 type Prodder interface {
 	// NMI sends a non-maskable interrupt to the vCPUs that take one.
 	NMI() error
+	// WakeUp wakes a suspended guest.
+	WakeUp() error
 	// SetLink connects or disconnects the cable of a network device.
 	SetLink(name string, up bool) error
 }
@@ -56,6 +58,9 @@ func RegisterSystem(t *dispatch.Table, vm System) {
 	registerInspector(t, vm)
 	dispatch.Register(t, qapi.CmdInjectNmi, func(context.Context, qapi.Empty) (qapi.Empty, error) {
 		return qapi.Empty{}, vm.NMI()
+	})
+	dispatch.Register(t, qapi.CmdSystemWakeup, func(context.Context, qapi.Empty) (qapi.Empty, error) {
+		return qapi.Empty{}, vm.WakeUp()
 	})
 	dispatch.Register(t, qapi.CmdSetLink, func(_ context.Context, a qapi.SetLinkArgs) (qapi.Empty, error) {
 		return qapi.Empty{}, vm.SetLink(a.Name, a.Up)

@@ -54,7 +54,8 @@ func (s *system) RAMBlocks() string  { return "blocks" }
 func (s *system) GenerationID() (string, error) {
 	return "324e6eaf-d1d1-4bf6-bf41-b9bb6c91fb87", s.err
 }
-func (s *system) NMI() error { return s.note("nmi") }
+func (s *system) WakeUp() error { return s.note("wake") }
+func (s *system) NMI() error    { return s.note("nmi") }
 func (s *system) SetLink(name string, up bool) error {
 	return s.note("link %s %v", name, up)
 }
@@ -127,7 +128,7 @@ func TestSystemCommands(t *testing.T) {
 // TestSystemErrors checks that what the VM refuses is refused.
 func TestSystemErrors(t *testing.T) {
 	c := connectSystem(t, &system{err: errors.New("no")})
-	for _, command := range []string{"inject-nmi", "query-stats-schemas", "query-vm-generation-id"} {
+	for _, command := range []string{"inject-nmi", "system_wakeup", "query-stats-schemas", "query-vm-generation-id"} {
 		if err := c.Execute(context.Background(), command, nil, nil); err == nil || err.Error() != "no" {
 			t.Errorf("%s: %v", command, err)
 		}

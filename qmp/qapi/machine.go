@@ -121,6 +121,9 @@ var CmdQueryKvm = Command[Empty, KvmInfo]{Name: "query-kvm"}
 // CmdSystemReset resets the VM as its reset button would.
 var CmdSystemReset = Command[Empty, Empty]{Name: "system_reset"}
 
+// CmdSystemWakeup wakes a suspended guest. It fails if the guest is not suspended.
+var CmdSystemWakeup = Command[Empty, Empty]{Name: "system_wakeup"}
+
 // CmdSystemPowerdown presses the power button. The guest may ignore it.
 var CmdSystemPowerdown = Command[Empty, Empty]{Name: "system_powerdown"}
 

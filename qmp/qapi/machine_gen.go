@@ -643,6 +643,7 @@ var machineSchema = []entity{
 	{name: "query-vm-generation-id", meta: SchemaMetaTypeCommand, arg: "Empty", ret: "GuidInfo"},
 	{name: "query-kvm", meta: SchemaMetaTypeCommand, arg: "Empty", ret: "KvmInfo"},
 	{name: "system_reset", meta: SchemaMetaTypeCommand, arg: "Empty", ret: "Empty"},
+	{name: "system_wakeup", meta: SchemaMetaTypeCommand, arg: "Empty", ret: "Empty"},
 	{name: "system_powerdown", meta: SchemaMetaTypeCommand, arg: "Empty", ret: "Empty"},
 	{name: "balloon", meta: SchemaMetaTypeCommand, arg: "BalloonArgs", ret: "Empty"},
 	{name: "query-balloon", meta: SchemaMetaTypeCommand, arg: "Empty", ret: "BalloonInfo"},

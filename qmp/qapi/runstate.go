@@ -81,6 +81,12 @@ var EventStop = Event[Empty]{Name: "STOP"}
 // EventResume says that the VM runs again.
 var EventResume = Event[Empty]{Name: "RESUME"}
 
+// EventSuspend says that the guest suspended itself.
+var EventSuspend = Event[Empty]{Name: "SUSPEND"}
+
+// EventWakeup says that the guest woke up and runs.
+var EventWakeup = Event[Empty]{Name: "WAKEUP"}
+
 // WatchdogAction is what happens when a watchdog's time is over.
 type WatchdogAction string
 

@@ -809,6 +809,8 @@ var runstateSchema = []entity{
 	{name: "RESET", meta: SchemaMetaTypeEvent, arg: "ResetEvent"},
 	{name: "STOP", meta: SchemaMetaTypeEvent, arg: "Empty"},
 	{name: "RESUME", meta: SchemaMetaTypeEvent, arg: "Empty"},
+	{name: "SUSPEND", meta: SchemaMetaTypeEvent, arg: "Empty"},
+	{name: "WAKEUP", meta: SchemaMetaTypeEvent, arg: "Empty"},
 	{name: "set-action", meta: SchemaMetaTypeCommand, arg: "SetActionArgs", ret: "Empty"},
 	{name: "GUEST_PANICKED", meta: SchemaMetaTypeEvent, arg: "GuestPanickedEvent"},
 	{name: "GUEST_CRASHLOADED", meta: SchemaMetaTypeEvent, arg: "GuestCrashloadedEvent"},

@@ -12,6 +12,10 @@ func (d *Desc) dsdt() []byte {
 		s5 = acpi.Int(acpi.GEDS5)
 	}
 	var b []byte
+	if !d.Reduced {
+		s3 := acpi.Int(acpi.S3)
+		b = acpi.Name(`\_S3`, acpi.Package(s3, s3, acpi.Int(0), acpi.Int(0)))
+	}
 	for _, t := range []acpi.Term{
 		acpi.Scope(`\_SB`, d.hostBridge(), d.reserved(), d.processors(), d.ged(), d.generation()),
 		acpi.Scope(`\_SB.PCI0`, d.legacy()),
