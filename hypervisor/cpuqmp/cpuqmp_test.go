@@ -38,13 +38,14 @@ func (fake) LatestCPUs() bool             { return true }
 func (fake) HotpluggableCPUs() (qapi.HotpluggableCPUList, error) {
 	return nil, errors.New("they are fixed")
 }
-func (fake) MemoryBackends() qapi.MemdevList { return qapi.MemdevList{} }
-func (fake) MemorySize() qapi.MemoryInfo     { return qapi.MemoryInfo{BaseMemory: 1 << 20} }
+func (fake) OSTInfo() (qapi.ACPIOSTInfoList, error) { return nil, nil }
+func (fake) MemoryBackends() qapi.MemdevList        { return qapi.MemdevList{} }
+func (fake) MemorySize() qapi.MemoryInfo            { return qapi.MemoryInfo{BaseMemory: 1 << 20} }
 
 func TestEveryCommandIsHere(t *testing.T) {
 	table := dispatch.NewTable()
 	Register(table, fake{built: true})
-	want := []string{"query-cpu-definitions", "query-cpu-model-expansion", "query-current-machine", "query-hotpluggable-cpus", "query-machines",
+	want := []string{"query-acpi-ospm-status", "query-cpu-definitions", "query-cpu-model-expansion", "query-current-machine", "query-hotpluggable-cpus", "query-machines",
 		"query-memdev", "query-memory-devices", "query-memory-size-summary", "x-exit-preconfig"}
 	if got := table.Names(); !slices.Equal(got, want) {
 		t.Errorf("commands %q", got)

@@ -67,6 +67,7 @@ type Board struct {
 	devices []resetter
 	serial  [4]*platform.UART
 	genID   *acpi.GenerationID // nil for none
+	cpus    *acpi.CPUHotplug   // nil where processors are fixed
 	// panicPort is pvpanic's, 0 when there is none.
 	panicPort uint16
 }

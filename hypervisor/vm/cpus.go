@@ -10,6 +10,7 @@ import (
 
 	"hv/hypervisor/cpuid"
 	"hv/hypervisor/kvm"
+	"hv/hypervisor/machine"
 	"hv/hypervisor/machine/tables"
 	"hv/hypervisor/smbios"
 	"hv/hypervisor/vcpu"
@@ -38,8 +39,8 @@ func (v *VM) makeCPUs(context.Context) error {
 	if err := v.resolveCPU(topo); err != nil {
 		return err
 	}
-	mce, err := h.sys.MCECap()
-	if err != nil {
+	var err error
+	if h.mce, err = h.sys.MCECap(); err != nil {
 		return err
 	}
 	group, err := vcpu.NewGroup(h.kvm)
@@ -48,31 +49,44 @@ func (v *VM) makeCPUs(context.Context) error {
 	}
 	h.cpus = group
 	h.undo.later(group.Close)
-	reserveThreads(smp.CPUs)
+	reserveThreads(smp.CPUs + len(v.cpuDevices))
 	for i := range smp.MaxCPUs {
-		id := topo.APICID(i)
-		h.bootParams.CPUs = append(h.bootParams.CPUs, tables.CPU{APICID: id, Present: i < smp.CPUs})
-		if i >= smp.CPUs {
+		present := i < smp.CPUs || v.cpuDevices[i] != nil
+		h.bootParams.CPUs = append(h.bootParams.CPUs, tables.CPU{APICID: topo.APICID(i), Present: present})
+		if !present {
 			continue
 		}
-		name := ""
-		if v.cfg.DebugThreads {
-			name = fmt.Sprintf("CPU %d/KVM", i)
-		}
-		c, err := vcpu.New(h.kvm, vcpu.Config{
-			Thread: name, Index: i, APICID: int(id), CPUID: kvmLeaves(h.cpuid.Leaves(i)), TSCKHz: h.cpuid.TSCKHz(), MCECap: mce&mceFlags | mceBanks,
-			Features: kvmMSRs(h.cpuid.MSRs()),
-		}, vcpu.Spaces{Ports: &h.board.Ports, MMIO: &h.board.MMIO, RAM: h.mem}, sink{v})
+		c, err := v.newCPU(i)
 		if err != nil {
-			return fmt.Errorf("vCPU %d: %w", i, err)
+			return err
 		}
 		group.Add(c)
+	}
+	if err := h.board.AddCPUs(h.bootParams.CPUs, machine.CPUHooks{Eject: v.cpuEjected, OST: v.cpuSaid}); err != nil {
+		return err
 	}
 	h.bootParams.SMBIOS = smbios.Config{
 		UUID: v.cfg.UUID, Product: "Standard PC (Q35 + ICH9, 2009)", Version: "pc-q35-7.2", Memory: v.cfg.Memory.Size,
 		Sockets: smp.Sockets, Cores: smp.Dies * smp.Cores, Threads: smp.Threads, Options: v.cfg.SMBIOS,
 	}
 	return nil
+}
+
+// newCPU makes the vCPU with an index.
+func (v *VM) newCPU(index int) (*vcpu.VCPU, error) {
+	h := v.hw
+	name := ""
+	if v.cfg.DebugThreads {
+		name = fmt.Sprintf("CPU %d/KVM", index)
+	}
+	c, err := vcpu.New(h.kvm, vcpu.Config{
+		Thread: name, Index: index, APICID: int(v.topology().APICID(index)), CPUID: kvmLeaves(h.cpuid.Leaves(index)), TSCKHz: h.cpuid.TSCKHz(),
+		MCECap: h.mce&mceFlags | mceBanks, Features: kvmMSRs(h.cpuid.MSRs()),
+	}, vcpu.Spaces{Ports: &h.board.Ports, MMIO: &h.board.MMIO, RAM: h.mem}, sink{v})
+	if err != nil {
+		return nil, fmt.Errorf("vCPU %d: %w", index, err)
+	}
+	return c, nil
 }
 
 // resolveCPU matches the model that was asked for with what KVM can do.

@@ -16,6 +16,9 @@ func desc(cpus int, reduced bool) Desc {
 		PIRQ:   func(slot, pin uint8) int { return 16 + int(slot+pin)%8 },
 		PMBase: 0x600, SCI: 9, GED: 0xfea0_0000, GEDIRQ: 9, Serial: []int{0, 1}, I8042: !reduced, RTC: true, Panic: 0x505, GenID: 0xf1000,
 	}
+	if !reduced {
+		d.CPUBlock = 0xcd8
+	}
 	for i := range cpus {
 		d.CPUs = append(d.CPUs, CPU{APICID: uint32(i), Present: i < cpus/2+1})
 	}
@@ -70,6 +73,10 @@ func TestMADT(t *testing.T) {
 	for len(m) > 0 {
 		switch m[0] {
 		case 0:
+			// The first half is there; the others may come.
+			if flags := binary.LittleEndian.Uint32(m[4:]); (flags == 1) != (local <= 150) || flags != 1 && flags != 2 {
+				t.Errorf("CPU %d has flags %d", local, flags)
+			}
 			local++
 		case 9:
 			if id := binary.LittleEndian.Uint32(m[4:]); id < 255 {
