@@ -32,7 +32,7 @@ func cpuDrivers() []*qdev.Driver {
 
 // makeCPUDevice makes a vCPU beside those of -smp.
 func makeCPUDevice(v *VM, in *qdev.Instance, c *cpuConfig) error {
-	if v.board().Kind != machine.Q35 || v.built && v.hw.cpus == nil {
+	if v.board().Kind != machine.Q35 {
 		return fmt.Errorf("Device '%s' can not be hotplugged on this machine", in.Driver.Name)
 	}
 	want, err := v.cpuType()
@@ -91,28 +91,39 @@ func (v *VM) cpuIndex(c *cpuConfig) (int, error) {
 func (v *VM) AddCPU(index int) error {
 	h := v.hw
 	switch {
-	case h.cpus == nil || v.board().Kind != machine.Q35:
+	case v.board().Kind != machine.Q35:
 		return machine.ErrFixedCPUs
 	case index < 0 || index >= len(h.bootParams.CPUs):
 		return fmt.Errorf("vCPU %d: there is room for %d", index, len(h.bootParams.CPUs))
 	case h.bootParams.CPUs[index].Present:
 		return fmt.Errorf("vCPU %d exists", index)
 	}
-	c := h.cpus.Parked(index)
-	if c == nil {
-		var err error
-		if c, err = v.newCPU(index); err != nil {
-			return err
-		}
-		reserveThreads(len(h.cpus.VCPUs()) + 1)
-		if err := h.cpus.Plug(c, h.waiting()); err != nil {
-			return errors.Join(err, c.Close())
-		}
-	} else if err := h.cpus.Plug(c, h.waiting()); err != nil {
+	if err := v.laterCPU(index); err != nil {
 		return err
 	}
 	h.bootParams.CPUs[index].Present = true
 	return h.board.PlugCPU(index)
+}
+
+// laterCPU makes a vCPU for the running machine, or takes the one that was there before.
+func (v *VM) laterCPU(index int) error {
+	h := v.hw
+	if h.cpus == nil {
+		h.dummy.add(index)
+		return nil
+	}
+	if c := h.cpus.Parked(index); c != nil {
+		return h.cpus.Plug(c, h.waiting())
+	}
+	c, err := v.newCPU(index)
+	if err != nil {
+		return err
+	}
+	reserveThreads(len(h.cpus.VCPUs()) + 1)
+	if err := h.cpus.Plug(c, h.waiting()); err != nil {
+		return errors.Join(err, c.Close())
+	}
+	return nil
 }
 
 // RequestRemoveCPU asks the guest to let the vCPU with an index go. Control goroutine only.
@@ -126,10 +137,14 @@ func (v *VM) RequestRemoveCPU(index int) error {
 // dropCPU takes a vCPU that the guest let go out of the machine.
 func (v *VM) dropCPU(index int) {
 	h := v.hw
-	if h.cpus == nil {
-		return
+	if index >= len(h.bootParams.CPUs) {
+		return // the machine was never complete
 	}
 	h.bootParams.CPUs[index].Present = false
+	if h.cpus == nil {
+		h.dummy.remove(index)
+		return
+	}
 	for _, c := range h.cpus.VCPUs() {
 		if c.Index() == index {
 			h.cpus.Unplug(c)

@@ -28,48 +28,66 @@ const (
 // makeCPUs makes the vCPUs, paused.
 func (v *VM) makeCPUs(context.Context) error {
 	h := v.hw
-	if h.kvm == nil {
-		return v.makeDummies()
+	if h.chip == nil {
+		return nil // a machine without processors
 	}
 	smp := v.cfg.SMP
+	if h.kvm != nil {
+		if err := v.prepareCPUs(); err != nil {
+			return err
+		}
+	} else {
+		h.undo.later(h.dummy.close)
+	}
+	for i := range smp.MaxCPUs {
+		present := i < smp.CPUs || v.cpuDevices[i] != nil
+		h.bootParams.CPUs = append(h.bootParams.CPUs, tables.CPU{APICID: v.topology().APICID(i), Present: present})
+		if !present {
+			continue
+		}
+		if err := v.firstCPU(i); err != nil {
+			return err
+		}
+	}
+	h.bootParams.SMBIOS = smbios.Config{
+		UUID: v.cfg.UUID, Product: "Standard PC (Q35 + ICH9, 2009)", Version: "pc-q35-7.2", Memory: v.cfg.Memory.Size,
+		Sockets: smp.Sockets, Cores: smp.Dies * smp.Cores, Threads: smp.Threads, Options: v.cfg.SMBIOS,
+	}
+	return h.board.AddCPUs(h.bootParams.CPUs, machine.CPUHooks{Eject: v.cpuEjected, OST: v.cpuSaid})
+}
+
+// prepareCPUs finds out what vCPUs are to be.
+func (v *VM) prepareCPUs() error {
+	h, smp := v.hw, v.cfg.SMP
 	if limit := h.kvm.MaxVCPUs(); smp.CPUs > limit || smp.MaxCPUs > limit {
 		return fmt.Errorf("-smp %d: KVM supports %d vCPUs", smp.MaxCPUs, limit)
 	}
-	topo := v.topology()
-	if err := v.resolveCPU(topo); err != nil {
+	if err := v.resolveCPU(v.topology()); err != nil {
 		return err
 	}
 	var err error
 	if h.mce, err = h.sys.MCECap(); err != nil {
 		return err
 	}
-	group, err := vcpu.NewGroup(h.kvm)
-	if err != nil {
+	if h.cpus, err = vcpu.NewGroup(h.kvm); err != nil {
 		return err
 	}
-	h.cpus = group
-	h.undo.later(group.Close)
+	h.undo.later(h.cpus.Close)
 	reserveThreads(smp.CPUs + len(v.cpuDevices))
-	for i := range smp.MaxCPUs {
-		present := i < smp.CPUs || v.cpuDevices[i] != nil
-		h.bootParams.CPUs = append(h.bootParams.CPUs, tables.CPU{APICID: topo.APICID(i), Present: present})
-		if !present {
-			continue
-		}
-		c, err := v.newCPU(i)
-		if err != nil {
-			return err
-		}
-		group.Add(c)
-	}
-	if err := h.board.AddCPUs(h.bootParams.CPUs, machine.CPUHooks{Eject: v.cpuEjected, OST: v.cpuSaid}); err != nil {
-		return err
-	}
-	h.bootParams.SMBIOS = smbios.Config{
-		UUID: v.cfg.UUID, Product: "Standard PC (Q35 + ICH9, 2009)", Version: "pc-q35-7.2", Memory: v.cfg.Memory.Size,
-		Sockets: smp.Sockets, Cores: smp.Dies * smp.Cores, Threads: smp.Threads, Options: v.cfg.SMBIOS,
-	}
 	return nil
+}
+
+// firstCPU makes a vCPU that is there from the start.
+func (v *VM) firstCPU(index int) error {
+	if v.hw.cpus == nil {
+		v.hw.dummy.add(index)
+		return nil
+	}
+	c, err := v.newCPU(index)
+	if err == nil {
+		v.hw.cpus.Add(c)
+	}
+	return err
 }
 
 // newCPU makes the vCPU with an index.

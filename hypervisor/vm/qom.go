@@ -133,8 +133,10 @@ func (v *VM) addUnattached(o *qom.Object) {
 			props = append(props, qom.Property{Name: p.name, Type: "int32", Get: qom.Int(at)})
 		}
 		var missing []qom.Getter
-		for _, f := range v.hw.cpuid.Unavailable {
-			missing = append(missing, qom.Str(f))
+		if v.hw.cpuid != nil {
+			for _, f := range v.hw.cpuid.Unavailable {
+				missing = append(missing, qom.Str(f))
+			}
 		}
 		props = append(props, qom.Property{Name: "unavailable-features", Type: "strList", Get: qom.List(missing...)})
 		o.Add(fmt.Sprintf("device[%d]", c.CpuIndex), qom.New(cpuid.TypeName(spec.Model), props...))

@@ -130,3 +130,32 @@ func TestIASL(t *testing.T) {
 		}
 	}
 }
+
+// TestAML has ACPICA's interpreter run the processors' methods. The registers all read as
+// what they are filled with, or what was written to them.
+func TestAML(t *testing.T) {
+	acpiexec, err := exec.LookPath("acpiexec")
+	if err != nil {
+		t.Fatal("acpiexec is missing: apt-get install acpica-tools")
+	}
+	aml := filepath.Join(t.TempDir(), "dsdt.aml")
+	if err := os.WriteFile(aml, build(t, desc(4, false))["DSDT"], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ fill, run, want string }{
+		{"0", `\_SB.CPUS.C002._STA`, "= 0000000000000000"},
+		{"1", `\_SB.CPUS.C002._STA`, "= 000000000000000F"},
+		{"1", `\_SB.CPUS.C003._MAT`, "[Buffer] Length 08 ="},
+		{"1", `\_SB.CPUS.CTFY 2 1`, "System Notify on [C002]"},
+		{"1", `\_SB.CPUS.CTFY 3 3`, "(Eject Request)"},
+		{"1", `\_SB.CPUS.C001._EJ0 1`, "No object was returned"},
+		{"1", `\_SB.CPUS.COST 1 2 3`, "No object was returned"},
+		{"1", `\_GPE._E02`, "No object was returned"},
+		{"1", `\_SB.CPUS.C000._EJ0 1`, "AE_NOT_FOUND"},
+	} {
+		out, err := exec.Command(acpiexec, "-fv", c.fill, "-b", "execute "+c.run, aml).CombinedOutput()
+		if err != nil || !strings.Contains(string(out), c.want) || strings.Contains(string(out), "AE_") != (c.want == "AE_NOT_FOUND") {
+			t.Errorf("%s: %v, no %q in\n%s", c.run, err, c.want, out)
+		}
+	}
+}
