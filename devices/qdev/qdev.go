@@ -48,9 +48,10 @@ const (
 	Input
 	Misc
 	Watchdog
+	CPU
 )
 
-var categoryNames = [...]string{"Controller/Bridge/Hub", "Storage", "Network", "Input", "Misc", "Watchdog"}
+var categoryNames = [...]string{"Controller/Bridge/Hub", "Storage", "Network", "Input", "Misc", "Watchdog", "CPU"}
 
 // Instance is a device that was asked for, before and after it is made.
 type Instance struct {

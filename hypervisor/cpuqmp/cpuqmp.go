@@ -22,6 +22,8 @@ type Processors interface {
 	LatestCPUs() bool
 	// HotpluggableCPUs lists the places for vCPUs, an error where they are fixed.
 	HotpluggableCPUs() (qapi.HotpluggableCPUList, error)
+	// OSTInfo returns what the guest's system said last about each vCPU.
+	OSTInfo() (qapi.ACPIOSTInfoList, error)
 }
 
 // Memory is a machine's RAM.
@@ -67,6 +69,9 @@ func registerMachine(t *dispatch.Table, vm Builder) {
 func registerProcessors(t *dispatch.Table, vm Processors) {
 	dispatch.Register(t, qapi.CmdQueryHotpluggableCpus, func(context.Context, qapi.Empty) (qapi.HotpluggableCPUList, error) {
 		return vm.HotpluggableCPUs()
+	})
+	dispatch.Register(t, qapi.CmdQueryAcpiOspmStatus, func(context.Context, qapi.Empty) (qapi.ACPIOSTInfoList, error) {
+		return vm.OSTInfo()
 	})
 	dispatch.Register(t, qapi.CmdQueryCpuDefinitions, func(context.Context, qapi.Empty) (qapi.CpuDefinitionInfoList, error) {
 		host, err := vm.CPUHost()

@@ -1,6 +1,7 @@
 package cpuqmp
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -21,22 +22,32 @@ var host = cpuid.Host{Brand: "A processor", Leaves: []cpuid.Entry{
 	{Function: 0x80000001, ECX: 0x1, EDX: 0x2fd3fbff},
 }}
 
-type fake struct{}
+type fake struct{ built bool }
+
+var errBuilt = errors.New("it is built")
+
+func (f fake) ExitPreconfig(context.Context) error {
+	if f.built {
+		return errBuilt
+	}
+	return nil
+}
 
 func (fake) CPUHost() (cpuid.Host, error) { return host, nil }
 func (fake) LatestCPUs() bool             { return true }
 func (fake) HotpluggableCPUs() (qapi.HotpluggableCPUList, error) {
 	return nil, errors.New("they are fixed")
 }
-func (fake) CanSuspend() bool                { return true }
-func (fake) MemoryBackends() qapi.MemdevList { return qapi.MemdevList{} }
-func (fake) MemorySize() qapi.MemoryInfo     { return qapi.MemoryInfo{BaseMemory: 1 << 20} }
+func (fake) CanSuspend() bool                       { return true }
+func (fake) OSTInfo() (qapi.ACPIOSTInfoList, error) { return nil, nil }
+func (fake) MemoryBackends() qapi.MemdevList        { return qapi.MemdevList{} }
+func (fake) MemorySize() qapi.MemoryInfo            { return qapi.MemoryInfo{BaseMemory: 1 << 20} }
 
 func TestEveryCommandIsHere(t *testing.T) {
 	table := dispatch.NewTable()
-	Register(table, fake{})
-	want := []string{"query-cpu-definitions", "query-cpu-model-expansion", "query-current-machine", "query-hotpluggable-cpus", "query-machines",
-		"query-memdev", "query-memory-devices", "query-memory-size-summary"}
+	Register(table, fake{built: true})
+	want := []string{"query-acpi-ospm-status", "query-cpu-definitions", "query-cpu-model-expansion", "query-current-machine", "query-hotpluggable-cpus", "query-machines",
+		"query-memdev", "query-memory-devices", "query-memory-size-summary", "x-exit-preconfig"}
 	if got := table.Names(); !slices.Equal(got, want) {
 		t.Errorf("commands %q", got)
 	}

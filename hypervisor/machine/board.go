@@ -69,6 +69,7 @@ type Board struct {
 	serial  [4]*platform.UART
 	facs    uint64             // where the FACS is, as of Boot
 	genID   *acpi.GenerationID // nil for none
+	cpus    *acpi.CPUHotplug   // nil where processors are fixed
 	// panicPort is pvpanic's, 0 when there is none.
 	panicPort uint16
 }

@@ -106,6 +106,9 @@ func (b *Board) describe(cpus []tables.CPU, base, end uint64) tables.Desc {
 	if b.genID != nil {
 		d.GenID = genIDAt
 	}
+	if b.cpus != nil {
+		d.CPUBlock = cpuBlock
+	}
 	for i, u := range b.serial {
 		if u != nil {
 			d.Serial = append(d.Serial, i)

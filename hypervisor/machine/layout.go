@@ -22,6 +22,7 @@ const (
 	gedWindow    = 0xfea0_0000 // microvm: its event device, below which its PCI window ends
 	pmBase       = 0x600
 	sciGSI       = 9
+	cpuBlock     = 0xcd8   // q35: the registers by which processors come and go
 	biosAreaBase = 0xf0000 // where RSDP and SMBIOS entry point are looked for
 )
 

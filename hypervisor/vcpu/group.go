@@ -2,6 +2,7 @@ package vcpu
 
 import (
 	"errors"
+	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -19,6 +20,8 @@ type Group struct {
 
 	mu   sync.Mutex
 	cpus []*VCPU
+	// parked are vCPUs that were taken out: KVM cannot make another of the same APIC ID.
+	parked []*VCPU
 }
 
 // NewGroup returns a group without vCPUs, paused.
@@ -36,6 +39,48 @@ func (g *Group) Add(c *VCPU) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.cpus = append(g.cpus[:len(g.cpus):len(g.cpus)], c)
+}
+
+// Plug starts c in the state that e says and makes it part of the group, whether that
+// runs or not. An error leaves c as it was before.
+func (g *Group) Plug(c *VCPU, e Entry) error {
+	if !c.started {
+		c.Start()
+	}
+	if err := c.Reset(e); err != nil {
+		return err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.cpus = append(g.cpus[:len(g.cpus):len(g.cpus)], c)
+	g.parked = slices.DeleteFunc(g.parked, func(p *VCPU) bool { return p == c })
+	if !g.paused {
+		c.Resume()
+	}
+	return nil
+}
+
+// Unplug takes c out of the group. It stands still from now on, until it is plugged in again
+// or the group is closed.
+func (g *Group) Unplug(c *VCPU) {
+	c.RequestPause()
+	c.WaitPaused()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.cpus = slices.DeleteFunc(slices.Clone(g.cpus), func(o *VCPU) bool { return o == c })
+	g.parked = append(g.parked, c)
+}
+
+// Parked returns the vCPU that was taken out of the index's place, nil if there is none.
+func (g *Group) Parked(index int) *VCPU {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, c := range g.parked {
+		if c.Index() == index {
+			return c
+		}
+	}
+	return nil
 }
 
 // VCPUs returns the vCPUs in the order they were added.
@@ -122,11 +167,15 @@ func (g *Group) Reset(entry func(*VCPU) Entry) error {
 	return nil
 }
 
-// Close stops all vCPUs and gives them back.
+// Close stops all vCPUs and gives them back. The group is empty then.
 func (g *Group) Close() error {
 	g.RequestPause()
+	g.mu.Lock()
+	all := slices.Concat(g.cpus, g.parked)
+	g.cpus, g.parked = nil, nil
+	g.mu.Unlock()
 	var errs []error
-	for _, c := range g.VCPUs() {
+	for _, c := range all {
 		errs = append(errs, c.Close())
 	}
 	return errors.Join(errs...)

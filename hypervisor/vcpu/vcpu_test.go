@@ -99,10 +99,9 @@ func (b *box) write(addr uint64, code ...byte) {
 	}
 }
 
-// add makes a vCPU that waits paused at entry(c).
-func (b *box) add() *VCPU {
+// make makes the vCPU with an index.
+func (b *box) make(id int) *VCPU {
 	b.t.Helper()
-	id := len(b.group.VCPUs())
 	cpuid := append([]kvm.CPUIDEntry2(nil), b.cpuid...)
 	for i := range cpuid {
 		switch e := &cpuid[i]; e.Function {
@@ -116,6 +115,13 @@ func (b *box) add() *VCPU {
 	if err != nil {
 		b.t.Fatal(err)
 	}
+	return c
+}
+
+// add makes a vCPU that waits paused at entry(c).
+func (b *box) add() *VCPU {
+	b.t.Helper()
+	c := b.make(len(b.group.VCPUs()))
 	b.group.Add(c)
 	if err := c.Reset(flatEntry(c)); err != nil {
 		b.t.Fatal(err)

@@ -55,7 +55,12 @@ func (v *VM) place(index int) qapi.CpuInstanceProperties {
 }
 
 // cpuPath returns the QOM path of the vCPU with an index.
-func (v *VM) cpuPath(index int) string { return fmt.Sprintf("/machine/unattached/device[%d]", index) }
+func (v *VM) cpuPath(index int) string {
+	if in := v.cpuDevices[index]; in != nil {
+		return in.Path()
+	}
+	return fmt.Sprintf("/machine/unattached/device[%d]", index)
+}
 
 // CPUs describes the vCPUs.
 func (v *VM) CPUs() []qapi.CpuInfoFast {

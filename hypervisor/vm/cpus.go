@@ -10,6 +10,7 @@ import (
 
 	"hv/hypervisor/cpuid"
 	"hv/hypervisor/kvm"
+	"hv/hypervisor/machine"
 	"hv/hypervisor/machine/tables"
 	"hv/hypervisor/smbios"
 	"hv/hypervisor/vcpu"
@@ -27,52 +28,83 @@ const (
 // makeCPUs makes the vCPUs, paused.
 func (v *VM) makeCPUs(context.Context) error {
 	h := v.hw
-	if h.kvm == nil {
-		return v.makeDummies()
+	if h.chip == nil {
+		return nil // a machine without processors
 	}
 	smp := v.cfg.SMP
-	if limit := h.kvm.MaxVCPUs(); smp.CPUs > limit || smp.MaxCPUs > limit {
-		return fmt.Errorf("-smp %d: KVM supports %d vCPUs", smp.MaxCPUs, limit)
+	if h.kvm != nil {
+		if err := v.prepareCPUs(); err != nil {
+			return err
+		}
+	} else {
+		h.undo.later(h.dummy.close)
 	}
-	topo := v.topology()
-	if err := v.resolveCPU(topo); err != nil {
-		return err
-	}
-	mce, err := h.sys.MCECap()
-	if err != nil {
-		return err
-	}
-	group, err := vcpu.NewGroup(h.kvm)
-	if err != nil {
-		return err
-	}
-	h.cpus = group
-	h.undo.later(group.Close)
-	reserveThreads(smp.CPUs)
 	for i := range smp.MaxCPUs {
-		id := topo.APICID(i)
-		h.bootParams.CPUs = append(h.bootParams.CPUs, tables.CPU{APICID: id, Present: i < smp.CPUs})
-		if i >= smp.CPUs {
+		present := i < smp.CPUs || v.cpuDevices[i] != nil
+		h.bootParams.CPUs = append(h.bootParams.CPUs, tables.CPU{APICID: v.topology().APICID(i), Present: present})
+		if !present {
 			continue
 		}
-		name := ""
-		if v.cfg.DebugThreads {
-			name = fmt.Sprintf("CPU %d/KVM", i)
+		if err := v.firstCPU(i); err != nil {
+			return err
 		}
-		c, err := vcpu.New(h.kvm, vcpu.Config{
-			Thread: name, Index: i, APICID: int(id), CPUID: kvmLeaves(h.cpuid.Leaves(i)), TSCKHz: h.cpuid.TSCKHz(), MCECap: mce&mceFlags | mceBanks,
-			Features: kvmMSRs(h.cpuid.MSRs()),
-		}, vcpu.Spaces{Ports: &h.board.Ports, MMIO: &h.board.MMIO, RAM: h.mem}, sink{v})
-		if err != nil {
-			return fmt.Errorf("vCPU %d: %w", i, err)
-		}
-		group.Add(c)
 	}
 	h.bootParams.SMBIOS = smbios.Config{
 		UUID: v.cfg.UUID, Product: "Standard PC (Q35 + ICH9, 2009)", Version: "pc-q35-7.2", Memory: v.cfg.Memory.Size,
 		Sockets: smp.Sockets, Cores: smp.Dies * smp.Cores, Threads: smp.Threads, Options: v.cfg.SMBIOS,
 	}
+	return h.board.AddCPUs(h.bootParams.CPUs, machine.CPUHooks{Eject: v.cpuEjected, OST: v.cpuSaid})
+}
+
+// prepareCPUs finds out what vCPUs are to be.
+func (v *VM) prepareCPUs() error {
+	h, smp := v.hw, v.cfg.SMP
+	if limit := h.kvm.MaxVCPUs(); smp.CPUs > limit || smp.MaxCPUs > limit {
+		return fmt.Errorf("-smp %d: KVM supports %d vCPUs", smp.MaxCPUs, limit)
+	}
+	if err := v.resolveCPU(v.topology()); err != nil {
+		return err
+	}
+	var err error
+	if h.mce, err = h.sys.MCECap(); err != nil {
+		return err
+	}
+	if h.cpus, err = vcpu.NewGroup(h.kvm); err != nil {
+		return err
+	}
+	h.undo.later(h.cpus.Close)
+	reserveThreads(smp.CPUs + len(v.cpuDevices))
 	return nil
+}
+
+// firstCPU makes a vCPU that is there from the start.
+func (v *VM) firstCPU(index int) error {
+	if v.hw.cpus == nil {
+		v.hw.dummy.add(index)
+		return nil
+	}
+	c, err := v.newCPU(index)
+	if err == nil {
+		v.hw.cpus.Add(c)
+	}
+	return err
+}
+
+// newCPU makes the vCPU with an index.
+func (v *VM) newCPU(index int) (*vcpu.VCPU, error) {
+	h := v.hw
+	name := ""
+	if v.cfg.DebugThreads {
+		name = fmt.Sprintf("CPU %d/KVM", index)
+	}
+	c, err := vcpu.New(h.kvm, vcpu.Config{
+		Thread: name, Index: index, APICID: int(v.topology().APICID(index)), CPUID: kvmLeaves(h.cpuid.Leaves(index)), TSCKHz: h.cpuid.TSCKHz(),
+		MCECap: h.mce&mceFlags | mceBanks, Features: kvmMSRs(h.cpuid.MSRs()),
+	}, vcpu.Spaces{Ports: &h.board.Ports, MMIO: &h.board.MMIO, RAM: h.mem}, sink{v})
+	if err != nil {
+		return nil, fmt.Errorf("vCPU %d: %w", index, err)
+	}
+	return c, nil
 }
 
 // resolveCPU matches the model that was asked for with what KVM can do.

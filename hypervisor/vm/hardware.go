@@ -52,6 +52,7 @@ type hardware struct {
 	cpus   *vcpu.Group
 	dummy  dummies
 	cpuid  *cpuid.Builder
+	mce    uint64 // what KVM can do about machine checks
 
 	bootParams machine.BootParams
 	devices    []quiet
@@ -223,20 +224,25 @@ func (h *hardware) start() error {
 	if err != nil {
 		return err
 	}
-	mtrrs := vcpu.FirmwareMTRRs(machine.HoleBase, h.cpuid.PhysBits())
 	return h.cpus.Reset(func(c *vcpu.VCPU) vcpu.Entry {
+		waiting := h.waiting()
 		if c.Index() != 0 {
-			return vcpu.Entry{Mode: vcpu.ModeWaitForSIPI, MSRs: mtrrs}
+			return waiting
 		}
 		e := vcpu.Entry{
 			Mode: vcpu.ModeProtected, RIP: entry.RIP, RSP: entry.RSP, RBX: entry.RBX, RSI: entry.RSI, CR3: entry.CR3,
-			GDT: kvm.DTable{Base: entry.GDTBase, Limit: entry.GDTLimit}, MSRs: mtrrs,
+			GDT: kvm.DTable{Base: entry.GDTBase, Limit: entry.GDTLimit}, MSRs: waiting.MSRs,
 		}
 		if entry.Mode == boot.Long64 {
 			e.Mode = vcpu.ModeLong
 		}
 		return e
 	})
+}
+
+// waiting is the state of a vCPU that another one is to start.
+func (h *hardware) waiting() vcpu.Entry {
+	return vcpu.Entry{Mode: vcpu.ModeWaitForSIPI, MSRs: vcpu.FirmwareMTRRs(machine.HoleBase, h.cpuid.PhysBits())}
 }
 
 // spareThreads is how many goroutines may run beside the vCPUs' at once. vCPUs

@@ -75,6 +75,9 @@ func (v *VM) RemoveDevice(id string) error {
 		v.removeDevice(in)
 		return nil
 	}
+	if ok, err := v.removeCPUDevice(in); ok {
+		return err
+	}
 	name := "isa.0"
 	var port *pci.RootPort
 	if p := v.places[in]; p != nil {

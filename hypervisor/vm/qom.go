@@ -134,7 +134,10 @@ func (v *VM) addUnattached(o *qom.Object) {
 	if err != nil {
 		return // a machine without processors takes any
 	}
-	for i, c := range v.CPUs() {
+	for _, c := range v.CPUs() {
+		if v.cpuDevices[int(c.CpuIndex)] != nil {
+			continue // it is a peripheral
+		}
 		props := realized(true, false)
 		for _, p := range []struct {
 			name  string
@@ -153,7 +156,7 @@ func (v *VM) addUnattached(o *qom.Object) {
 			}
 		}
 		props = append(props, qom.Property{Name: "unavailable-features", Type: "strList", Get: qom.List(missing...)})
-		o.Add(fmt.Sprintf("device[%d]", i), qom.New(cpuid.TypeName(spec.Model), props...))
+		o.Add(fmt.Sprintf("device[%d]", c.CpuIndex), qom.New(cpuid.TypeName(spec.Model), props...))
 	}
 	o.Add("rtc", qom.New("mc146818rtc", realized(false, false)...))
 }

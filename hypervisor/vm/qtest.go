@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -60,35 +61,46 @@ func (v *VM) openAccel() error {
 
 func (v *VM) mapSoftIRQ() error { return v.hw.soft.Map(&v.hw.board.Ports, &v.hw.board.MMIO) }
 
-// dummies are threads that stand for processors where there are none.
+// dummy is a thread that stands for a processor where there is none.
+type dummy struct {
+	thread
+	end chan struct{}
+}
+
+// dummies are those of a machine.
 type dummies struct {
-	tids []int
-	end  chan struct{}
+	all  []dummy
 	done sync.WaitGroup
 }
 
-// makeDummies makes a thread for each processor of a machine that qtest drives.
-func (v *VM) makeDummies() error {
-	if v.hw.chip == nil {
-		return nil
-	}
-	d := &v.hw.dummy
-	d.end = make(chan struct{})
-	started := make(chan int)
-	for range v.cfg.SMP.CPUs {
-		d.done.Go(func() {
-			runtime.LockOSThread()
-			defer runtime.UnlockOSThread()
-			started <- unix.Gettid()
-			<-d.end
-		})
-		d.tids = append(d.tids, <-started)
-	}
-	v.undo.later(func() error {
-		close(d.end)
-		d.done.Wait()
-		return nil
+// add starts the thread of the processor with an index.
+func (d *dummies) add(index int) {
+	started, end := make(chan int), make(chan struct{})
+	d.done.Go(func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		started <- unix.Gettid()
+		<-end
 	})
+	d.all = append(d.all, dummy{thread{index, <-started}, end})
+}
+
+// remove ends the thread of the processor with an index.
+func (d *dummies) remove(index int) {
+	d.all = slices.DeleteFunc(d.all, func(x dummy) bool {
+		if x.index == index {
+			close(x.end)
+		}
+		return x.index == index
+	})
+}
+
+func (d *dummies) close() error {
+	for _, x := range d.all {
+		close(x.end)
+	}
+	d.all = nil
+	d.done.Wait()
 	return nil
 }
 
@@ -99,8 +111,8 @@ type thread struct{ index, tid int }
 func (h *hardware) threads() []thread {
 	var out []thread
 	if h.cpus == nil {
-		for i, tid := range h.dummy.tids {
-			out = append(out, thread{i, tid})
+		for _, d := range h.dummy.all {
+			out = append(out, d.thread)
 		}
 		return out
 	}

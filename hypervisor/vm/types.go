@@ -7,7 +7,6 @@ import (
 	"hv/devices/qdev"
 	"hv/devices/qom"
 	"hv/hypervisor/config"
-	"hv/hypervisor/cpuid"
 	"hv/hypervisor/machine"
 )
 
@@ -62,9 +61,6 @@ func newTypes(r *qdev.Registry) *qom.Types {
 	}
 	for _, x := range concretes {
 		types = append(types, qom.Type{Name: x[0], Parent: x[1], Props: objectProps(x[0])})
-	}
-	for _, m := range cpuid.Models(false) {
-		types = append(types, qom.Type{Name: cpuid.TypeName(m.Name), Parent: "x86_64-cpu"})
 	}
 	return qom.NewTypes(append(types, driverTypes(r)...)...)
 }

@@ -65,7 +65,8 @@ type VM struct {
 	objects    objects
 	macs       macs
 	places     map[*qdev.Instance]*place
-	built      bool // the machine is complete: devices that come now are hot-plugged
+	cpuDevices map[int]*qdev.Instance // vCPUs that -device and device_add made, by index
+	built      bool                   // the machine is complete: devices that come now are hot-plugged
 	dumping    dumping
 	statistics statistics
 	events     *events.Broker
@@ -81,7 +82,8 @@ type VM struct {
 
 // New builds the VM that cfg describes. On an error nothing is left behind.
 func New(ctx context.Context, cfg *config.Config, opt Options) (*VM, error) {
-	v := &VM{cfg: cfg, opt: opt, drives: map[string]string{}, places: map[*qdev.Instance]*place{}}
+	v := &VM{cfg: cfg, opt: opt, drives: map[string]string{}, places: map[*qdev.Instance]*place{},
+		cpuDevices: map[int]*qdev.Instance{}}
 	v.chooseAccel()
 	v.hw = &hardware{failed: v.failed}
 	v.control = lifecycle.New(v.hw, notices{v}, runstate.Actions{

@@ -4,6 +4,7 @@ package qapi
 
 // schemaTables are the tables of all schema files.
 var schemaTables = [][]entity{
+	acpiSchema,
 	charSchema,
 	chardevsSchema,
 	commandlineSchema,

@@ -11,6 +11,10 @@ func WireTypes() []interface {
 		Decodable
 		Encodable
 	}{
+		new(ACPISlotType),
+		new(ACPIOSTInfo),
+		new(ACPIOSTInfoList),
+		new(AcpiDeviceOstEvent),
 		new(VserportChangeEvent),
 		new(ChardevInfo),
 		new(ChardevInfoList),

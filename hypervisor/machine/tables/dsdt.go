@@ -18,7 +18,8 @@ func (d *Desc) dsdt() []byte {
 	}
 	for _, t := range []acpi.Term{
 		acpi.Scope(`\_SB`, d.hostBridge(), d.reserved(), d.processors(), d.ged(), d.generation()),
-		acpi.Scope(`\_SB.PCI0`, d.legacy()),
+		acpi.Scope(`\_SB.PCI0`, d.legacy(), d.cpuBlock()),
+		d.events(),
 		acpi.Name(`\_S5`, acpi.Package(s5, s5, acpi.Int(0), acpi.Int(0))),
 	} {
 		b = append(b, t...)
@@ -106,25 +107,6 @@ func (d *Desc) reserved() acpi.Term {
 		acpi.Name("_HID", acpi.EISAID("PNP0C02")),
 		acpi.Name("_CRS", acpi.Resources(acpi.Memory32Fixed(uint32(d.ECAM.Base), uint32(d.ECAM.Size)))),
 	)
-}
-
-// processors declares the CPUs.
-func (d *Desc) processors() acpi.Term {
-	var cpus []acpi.Term
-	for i, c := range d.CPUs {
-		status := uint64(0)
-		if c.Present {
-			status = 0xf
-		}
-		cpus = append(cpus, acpi.Device(fmt.Sprintf("C%03X", i),
-			acpi.Name("_HID", acpi.String("ACPI0007")),
-			acpi.Name("_UID", acpi.Int(uint64(i))),
-			acpi.Name("_STA", acpi.Int(status)),
-			acpi.Name("_MAT", acpi.Buffer(c.madt(i))),
-		))
-	}
-	return acpi.Device("CPUS",
-		append([]acpi.Term{acpi.Name("_HID", acpi.String("ACPI0010")), acpi.Name("_CID", acpi.EISAID("PNP0A05"))}, cpus...)...)
 }
 
 // ged is the generic event device and the power button that it reports.

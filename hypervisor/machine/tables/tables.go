@@ -38,6 +38,9 @@ type Desc struct {
 	RTC    bool
 	Panic  uint16 // pvpanic's port, 0 for none
 	GenID  uint64 // where the generation identifier is, 0 for none
+	// CPUBlock is the port of the registers by which CPUs are added and removed, 0 where
+	// they are not.
+	CPUBlock uint16
 }
 
 // CPU is a processor that is or may be there.
@@ -61,7 +64,7 @@ type Blob struct {
 var identity = acpi.Identity{OEM: "HV    ", TableID: "HVBOARD ", Creator: "HV  "}
 
 // MaxSize returns how many bytes the tables but the RSDP take at most.
-func MaxSize(cpus int) uint64 { return (16<<10 + uint64(cpus)*256 + 0xffff) &^ 0xffff }
+func MaxSize(cpus int) uint64 { return (16<<10 + uint64(cpus)*384 + 0xffff) &^ 0xffff }
 
 // Build returns the tables as they go into guest memory.
 func Build(d Desc) ([]Blob, error) {
@@ -188,8 +191,12 @@ func (d *Desc) madt() []byte {
 		pcat = 0
 	}
 	b = le.AppendUint32(b, pcat)
+	absent := uint32(0)
+	if d.CPUBlock != 0 {
+		absent = madtOnlineCapable
+	}
 	for i, c := range d.CPUs {
-		b = append(b, c.madt(i)...)
+		b = append(b, c.madt(i, absent)...)
 	}
 	b = append(b, 1, 12, 0, 0) // I/O APIC
 	b = le.AppendUint32(b, 0xfec00000)
@@ -203,12 +210,19 @@ func (d *Desc) madt() []byte {
 	return append(b, 10, 12, 0, 0, 0xff, 0xff, 0xff, 0xff, 1, 0, 0, 0)
 }
 
-// madt returns the entry of the CPU with an index: x2APIC where the id needs it.
-func (c CPU) madt(index int) []byte {
+// Flags of a CPU's entry in the MADT.
+const (
+	madtEnabled       = 1 << 0
+	madtOnlineCapable = 1 << 1
+)
+
+// madt returns the entry of the CPU with an index: x2APIC where the id needs it. absent are
+// the flags of one that is not there.
+func (c CPU) madt(index int, absent uint32) []byte {
 	le := binary.LittleEndian
-	flags := uint32(0)
+	flags := absent
 	if c.Present {
-		flags = 1
+		flags = madtEnabled
 	}
 	if c.APICID < 255 {
 		return le.AppendUint32([]byte{0, 8, byte(index), byte(c.APICID)}, flags)

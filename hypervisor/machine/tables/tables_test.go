@@ -16,6 +16,9 @@ func desc(cpus int, reduced bool) Desc {
 		PIRQ:   func(slot, pin uint8) int { return 16 + int(slot+pin)%8 },
 		PMBase: 0x600, SCI: 9, GED: 0xfea0_0000, GEDIRQ: 9, Serial: []int{0, 1}, I8042: !reduced, RTC: true, Panic: 0x505, GenID: 0xf1000,
 	}
+	if !reduced {
+		d.CPUBlock = 0xcd8
+	}
 	for i := range cpus {
 		d.CPUs = append(d.CPUs, CPU{APICID: uint32(i), Present: i < cpus/2+1})
 	}
@@ -70,6 +73,10 @@ func TestMADT(t *testing.T) {
 	for len(m) > 0 {
 		switch m[0] {
 		case 0:
+			// The first half is there; the others may come.
+			if flags := binary.LittleEndian.Uint32(m[4:]); (flags == 1) != (local <= 150) || flags != 1 && flags != 2 {
+				t.Errorf("CPU %d has flags %d", local, flags)
+			}
 			local++
 		case 9:
 			if id := binary.LittleEndian.Uint32(m[4:]); id < 255 {
@@ -120,6 +127,35 @@ func TestIASL(t *testing.T) {
 			if err != nil || !strings.Contains(string(out), " 0 Errors") || !strings.Contains(string(out), " 0 Warnings") {
 				t.Errorf("%s %s: %v\n%s", name, sig, err, out)
 			}
+		}
+	}
+}
+
+// TestAML has ACPICA's interpreter run the processors' methods. The registers all read as
+// what they are filled with, or what was written to them.
+func TestAML(t *testing.T) {
+	acpiexec, err := exec.LookPath("acpiexec")
+	if err != nil {
+		t.Fatal("acpiexec is missing: apt-get install acpica-tools")
+	}
+	aml := filepath.Join(t.TempDir(), "dsdt.aml")
+	if err := os.WriteFile(aml, build(t, desc(4, false))["DSDT"], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ fill, run, want string }{
+		{"0", `\_SB.CPUS.C002._STA`, "= 0000000000000000"},
+		{"1", `\_SB.CPUS.C002._STA`, "= 000000000000000F"},
+		{"1", `\_SB.CPUS.C003._MAT`, "[Buffer] Length 08 ="},
+		{"1", `\_SB.CPUS.CTFY 2 1`, "System Notify on [C002]"},
+		{"1", `\_SB.CPUS.CTFY 3 3`, "(Eject Request)"},
+		{"1", `\_SB.CPUS.C001._EJ0 1`, "No object was returned"},
+		{"1", `\_SB.CPUS.COST 1 2 3`, "No object was returned"},
+		{"1", `\_GPE._E02`, "No object was returned"},
+		{"1", `\_SB.CPUS.C000._EJ0 1`, "AE_NOT_FOUND"},
+	} {
+		out, err := exec.Command(acpiexec, "-fv", c.fill, "-b", "execute "+c.run, aml).CombinedOutput()
+		if err != nil || !strings.Contains(string(out), c.want) || strings.Contains(string(out), "AE_") != (c.want == "AE_NOT_FOUND") {
+			t.Errorf("%s: %v, no %q in\n%s", c.run, err, c.want, out)
 		}
 	}
 }
