@@ -70,8 +70,8 @@ func (d *Device) RequestedSize() uint64 {
 }
 
 // SetRequestedSize asks the guest to plug or unplug blocks until so many bytes are plugged.
-// It is told even if nothing changed. What is usable shrinks only when nothing is
-// plugged, so that the guest can still unplug it.
+// It is told even if nothing changed. What is usable does not shrink before all is unplugged,
+// so that the guest can reach its blocks until then.
 func (d *Device) SetRequestedSize(size uint64) error {
 	if size%d.cfg.Block != 0 {
 		return fmt.Errorf("'requested-size' has to be multiples of 'block-size' (0x%x)", d.cfg.Block)
