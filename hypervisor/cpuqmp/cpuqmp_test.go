@@ -1,6 +1,7 @@
 package cpuqmp
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -30,12 +31,16 @@ func (fake) HotpluggableCPUs() (qapi.HotpluggableCPUList, error) {
 }
 func (fake) MemoryBackends() qapi.MemdevList { return qapi.MemdevList{} }
 func (fake) MemorySize() qapi.MemoryInfo     { return qapi.MemoryInfo{BaseMemory: 1 << 20} }
+func (fake) MemoryDevices() qapi.MemoryDeviceInfoList {
+	return qapi.MemoryDeviceInfoList{{Type: qapi.MemoryDeviceInfoKindVirtioMem, VirtioMem: &qapi.VirtioMEMDeviceInfoWrapper{}}}
+}
+func (fake) ExitPreconfig(context.Context) error { return nil }
 
 func TestEveryCommandIsHere(t *testing.T) {
 	table := dispatch.NewTable()
 	Register(table, fake{})
 	want := []string{"query-cpu-definitions", "query-cpu-model-expansion", "query-current-machine", "query-hotpluggable-cpus", "query-machines",
-		"query-memdev", "query-memory-devices", "query-memory-size-summary"}
+		"query-memdev", "query-memory-devices", "query-memory-size-summary", "x-exit-preconfig"}
 	if got := table.Names(); !slices.Equal(got, want) {
 		t.Errorf("commands %q", got)
 	}

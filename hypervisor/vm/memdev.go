@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -207,6 +208,32 @@ func (v *VM) still(f func() error) error {
 		defer v.hw.Resume()
 	}
 	return f()
+}
+
+// MemoryDevices describes the memory devices in the order of their addresses.
+func (v *VM) MemoryDevices() qapi.MemoryDeviceInfoList {
+	out := qapi.MemoryDeviceInfoList{}
+	for _, in := range v.tree.Devices() {
+		d, ok := in.Device.(*virtiomem.Device)
+		if !ok {
+			continue
+		}
+		c := d.Config()
+		info := qapi.VirtioMEMDeviceInfo{
+			Memaddr: c.Addr, RequestedSize: d.RequestedSize(), Size: d.PluggedSize(), MaxSize: c.Region, BlockSize: c.Block, Node: int64(c.Node),
+			Memdev: "/objects/" + in.Config.(*memConfig).Memdev,
+		}
+		if in.ID != "" {
+			info.Id = &in.ID
+		}
+		out = append(out, qapi.MemoryDeviceInfo{
+			Type: qapi.MemoryDeviceInfoKindVirtioMem, VirtioMem: &qapi.VirtioMEMDeviceInfoWrapper{Data: info},
+		})
+	}
+	slices.SortFunc(out, func(a, b qapi.MemoryDeviceInfo) int {
+		return cmp.Compare(a.VirtioMem.Data.Memaddr, b.VirtioMem.Data.Memaddr)
+	})
+	return out
 }
 
 // memoryChanged tells that a guest plugged or unplugged memory.

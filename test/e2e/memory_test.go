@@ -87,6 +87,15 @@ func TestMemoryDevicePlug(t *testing.T) {
 			t.Errorf("%s is at %#x, not %#x", id, n, addr)
 		}
 	}
+	list := ask(t, v, qapi.CmdQueryMemoryDevices, qapi.Empty{})
+	if len(list) != 2 {
+		t.Fatalf("%d memory devices", len(list))
+	}
+	first, second := list[0].VirtioMem.Data, list[1].VirtioMem.Data
+	if *first.Id != "vm0" || first.RequestedSize != 4*mib || first.MaxSize != 256*mib || first.BlockSize != 2*mib || *second.Id != "vm1" ||
+		second.Memaddr != 4630511616 || second.Memdev != "/objects/m1" {
+		t.Errorf("memory devices %+v, %+v", first, second)
+	}
 	v.do(t, "quit")
 	v.ends(t, 0)
 }

@@ -39,7 +39,7 @@ func growsAndShrinks(t *testing.T) {
 		"-device", "virtio-mem-pci,id=vm,memdev=m", "-qmp", "unix:" + socket + ",server=on,wait=off",
 	})...)
 	p.Expect(t, `driver=ok`)
-	c := dial(t, socket)
+	c := hvrun.Dial(t, p, socket)
 	first, err := strconv.Atoi(field(t, p, "total"))
 	if err != nil {
 		t.Fatal(err)
