@@ -47,3 +47,13 @@ func (x *MemoryDeviceSizeChangeEvent) EncodeQAPI(e *Encoder) {
 	}
 	e.EndObject()
 }
+
+// memdeviceSchema describes what the file declares.
+var memdeviceSchema = []entity{
+	{name: "MemoryDeviceSizeChangeEvent", meta: SchemaMetaTypeObject, members: []field{
+		{name: "id", typ: "str", optional: true},
+		{name: "size", typ: "int"},
+		{name: "qom-path", typ: "str"},
+	}},
+	{name: "MEMORY_DEVICE_SIZE_CHANGE", meta: SchemaMetaTypeEvent, arg: "MemoryDeviceSizeChangeEvent"},
+}

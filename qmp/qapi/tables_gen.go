@@ -17,6 +17,7 @@ var schemaTables = [][]entity{
 	humanSchema,
 	introspectSchema,
 	machineSchema,
+	memdeviceSchema,
 	memorySchema,
 	migrationSchema,
 	miscSchema,
