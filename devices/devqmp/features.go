@@ -86,6 +86,10 @@ var deviceBits = map[virtio.DeviceID][]bit{
 		{4, "VIRTIO_BALLOON_F_PAGE_POISON: the driver fills free pages"},
 		{5, "VIRTIO_BALLOON_F_REPORTING: the driver reports free pages"},
 	},
+	virtio.IDMem: {
+		{0, "VIRTIO_MEM_F_ACPI_PXM: the device tells its proximity domain"},
+		{1, "VIRTIO_MEM_F_UNPLUGGED_INACCESSIBLE: the driver does not touch unplugged memory"},
+	},
 	virtio.IDVsock: {{1, "VIRTIO_VSOCK_F_SEQPACKET: sockets of whole messages"}},
 }
 

@@ -90,6 +90,8 @@ func (d *VirtioDevice) name() string {
 		return "virtio-rng"
 	case virtio.IDBalloon:
 		return "virtio-balloon"
+	case virtio.IDMem:
+		return "virtio-mem"
 	case virtio.IDSCSI:
 		return "virtio-scsi"
 	case virtio.IDVsock:

@@ -30,6 +30,7 @@ const (
 	IDBalloon DeviceID = 5
 	IDSCSI    DeviceID = 8
 	IDVsock   DeviceID = 19
+	IDMem     DeviceID = 24
 )
 
 // Device status bits (virtio 1.2 §2.1).
@@ -84,6 +85,13 @@ type Device interface {
 type Pauser interface {
 	Pause()
 	Resume()
+}
+
+// Chooser is a Device that does not work with every choice of the driver's among
+// the features that it offers.
+type Chooser interface {
+	// Accepts reports whether the device works with these of its features.
+	Accepts(features uint64) bool
 }
 
 // QueueResetter is a Device that can stop and restart single queues while

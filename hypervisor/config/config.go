@@ -226,6 +226,7 @@ type Env struct {
 const (
 	defaultMemory = 128 << 20
 	maxMemory     = 1 << 46
+	maxSlots      = 256
 )
 
 var errNoArgument = errors.New("requires an argument")

@@ -173,6 +173,8 @@ func TestRefusals(t *testing.T) {
 		"-m":                                  "requires an argument",
 		"-m 0x":                               "parameter 'size'",
 		"-m 1G,slots=2":                       "maxmem",
+		"-m 1G,slots=257,maxmem=2G":           "unsupported amount of memory slots: 257",
+		"-m 1G,maxmem=2147483649":             "aligned to multiple of 4096 bytes",
 		"-m 2G,maxmem=1G":                     "maxmem",
 		"-smp 0":                              "greater than zero",
 		"-smp 4,sockets=3":                    "must be maxcpus",

@@ -223,6 +223,10 @@ func (p *parser) finishMemory() error {
 		return errors.New("more than 64 TiB of memory")
 	case m.MaxSize != 0 && m.MaxSize < m.Size:
 		return fmt.Errorf("maxmem (%#x) is less than the initial memory (%#x)", m.MaxSize, m.Size)
+	case m.Slots > maxSlots:
+		return fmt.Errorf("unsupported amount of memory slots: %d", m.Slots)
+	case m.MaxSize%page != 0:
+		return fmt.Errorf("maximum memory size must by aligned to multiple of %d bytes", page)
 	case m.Slots > 0 && m.MaxSize == 0:
 		return errors.New("slots without maxmem")
 	}

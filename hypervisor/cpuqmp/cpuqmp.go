@@ -30,6 +30,7 @@ type Processors interface {
 type Memory interface {
 	MemoryBackends() qapi.MemdevList
 	MemorySize() qapi.MemoryInfo
+	MemoryDevices() qapi.MemoryDeviceInfoList
 }
 
 // Builder is a machine that may be yet to be built.
@@ -98,6 +99,6 @@ func registerMemory(t *dispatch.Table, vm Memory) {
 		return vm.MemorySize(), nil
 	})
 	dispatch.Register(t, qapi.CmdQueryMemoryDevices, func(context.Context, qapi.Empty) (qapi.MemoryDeviceInfoList, error) {
-		return qapi.MemoryDeviceInfoList{}, nil // no board has such devices
+		return vm.MemoryDevices(), nil
 	})
 }

@@ -42,6 +42,9 @@ func (fake) CanSuspend() bool                       { return true }
 func (fake) OSTInfo() (qapi.ACPIOSTInfoList, error) { return nil, nil }
 func (fake) MemoryBackends() qapi.MemdevList        { return qapi.MemdevList{} }
 func (fake) MemorySize() qapi.MemoryInfo            { return qapi.MemoryInfo{BaseMemory: 1 << 20} }
+func (fake) MemoryDevices() qapi.MemoryDeviceInfoList {
+	return qapi.MemoryDeviceInfoList{{Type: qapi.MemoryDeviceInfoKindVirtioMem, VirtioMem: &qapi.VirtioMEMDeviceInfoWrapper{}}}
+}
 
 func TestEveryCommandIsHere(t *testing.T) {
 	table := dispatch.NewTable()

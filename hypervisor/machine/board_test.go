@@ -43,7 +43,7 @@ func newRig(t *testing.T, machine string) *rig {
 		t.Fatal(err)
 	}
 	r.Board, err = New(Config{
-		Type: typ, Layout: NewLayout(uint64(len(r.ram)), 0), RAM: ram, IRQ: &r.irq,
+		Type: typ, Layout: NewLayout(uint64(len(r.ram)), 0, 0), RAM: ram, IRQ: &r.irq,
 		Hooks: Hooks{
 			Reset: func() { r.resets++ }, PowerOff: func() { r.powerOffs++ }, Suspend: func() { r.suspensions++ },
 			Panic: func(e platform.PanicEvent) { r.panics = append(r.panics, e) }, ClockSet: func(s int64) { r.clock = append(r.clock, s) },
@@ -201,7 +201,7 @@ func TestGenerationIDs(t *testing.T) {
 
 func TestTooSmall(t *testing.T) {
 	r := newRig(t, "q35")
-	r.cfg.Layout = NewLayout(4*mib, 0)
+	r.cfg.Layout = NewLayout(4*mib, 0, 0)
 	if _, err := r.Boot(BootParams{Kernel: guest(t)}); err == nil || !strings.Contains(err.Error(), "too few") {
 		t.Errorf("4 MiB: %v", err)
 	}

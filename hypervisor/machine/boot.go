@@ -49,7 +49,7 @@ func (b *Board) Boot(p BootParams) (boot.Entry, error) {
 	}, p.Reserved...)
 	return p.Kernel.Load(boot.Params{
 		Memory: b.cfg.RAM, LowTop: base, Initrd: p.Initrd, InitrdSize: p.InitrdSize, Cmdline: p.Cmdline, RSDP: rsdpAt,
-		E820: boot.BuildE820(b.cfg.RAM.Regions(), special...),
+		E820: boot.BuildE820(b.cfg.RAM.Installed(), special...),
 	})
 }
 
@@ -108,6 +108,12 @@ func (b *Board) describe(cpus []tables.CPU, base, end uint64) tables.Desc {
 	}
 	if b.cpus != nil {
 		d.CPUBlock = cpuBlock
+	}
+	if b.cfg.Type.Kind == Q35 {
+		d.Hotplug = tables.Window{Base: b.cfg.Layout.Device, Size: b.cfg.Layout.DeviceSize}
+	}
+	for _, r := range b.cfg.RAM.Installed() {
+		d.RAM = append(d.RAM, tables.Window{Base: r.Base, Size: uint64(len(r.Data))})
 	}
 	for i, u := range b.serial {
 		if u != nil {

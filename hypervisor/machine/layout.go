@@ -29,19 +29,24 @@ const (
 // Layout says where a guest's RAM and the PCI windows lie.
 type Layout struct {
 	Low, High uint64 // bytes of RAM below and above 4 GiB
-	Window64  uint64 // base of the 64-bit PCI window
+	// Device and DeviceSize are where memory devices go; no bytes if there can be
+	// none.
+	Device, DeviceSize uint64
+	Window64           uint64 // base of the 64-bit PCI window
 }
 
 // NewLayout places size bytes of RAM, a multiple of pages, and leaves room for
-// it to grow to maxSize (0 for none) below the 64-bit PCI window.
-func NewLayout(size, maxSize uint64) Layout {
+// it to grow to maxSize (0 for none), with 1 GiB for each slot that its place may
+// have to be aligned by, below the 64-bit PCI window.
+func NewLayout(size, maxSize uint64, slots int) Layout {
 	l := Layout{Low: size}
 	if size > lowRAMMax {
 		l.Low, l.High = lowRAMSplit, size-lowRAMSplit
 	}
 	top := uint64(highRAMBase) + l.High
 	if maxSize > size {
-		top = alignUp(top, gib) + maxSize - size
+		l.Device, l.DeviceSize = alignUp(top, gib), maxSize-size+uint64(slots)*gib
+		top = l.Device + l.DeviceSize
 	}
 	l.Window64 = alignUp(top, gib)
 	return l

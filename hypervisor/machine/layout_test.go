@@ -7,19 +7,25 @@ import (
 func TestLayout(t *testing.T) {
 	const mib = 1 << 20
 	for _, c := range []struct {
-		size, max           uint64
-		low, high, window64 uint64
+		size, max                   uint64
+		slots                       int
+		low, high, device, window64 uint64
 	}{
-		{256 * mib, 0, 256 * mib, 0, 4 * gib},
-		{lowRAMMax, 0, lowRAMMax, 0, 4 * gib},
-		{lowRAMMax + mib, 0, 2 * gib, lowRAMMax + mib - 2*gib, 5 * gib},
-		{6 * gib, 0, 2 * gib, 4 * gib, 8 * gib},
-		{1 * gib, 16 * gib, 1 * gib, 0, 19 * gib},
-		{6 * gib, 6 * gib, 2 * gib, 4 * gib, 8 * gib},
+		{256 * mib, 0, 0, 256 * mib, 0, 0, 4 * gib},
+		{lowRAMMax, 0, 0, lowRAMMax, 0, 0, 4 * gib},
+		{lowRAMMax + mib, 0, 0, 2 * gib, lowRAMMax + mib - 2*gib, 0, 5 * gib},
+		{6 * gib, 0, 0, 2 * gib, 4 * gib, 0, 8 * gib},
+		{1 * gib, 16 * gib, 0, 1 * gib, 0, 4 * gib, 19 * gib},
+		{1 * gib, 16 * gib, 3, 1 * gib, 0, 4 * gib, 22 * gib},
+		{3*gib + mib, 4 * gib, 0, 2 * gib, gib + mib, 6 * gib, 7 * gib},
+		{6 * gib, 6 * gib, 2, 2 * gib, 4 * gib, 0, 8 * gib},
 	} {
-		l := NewLayout(c.size, c.max)
-		if l.Low != c.low || l.High != c.high || l.Window64 != c.window64 {
-			t.Errorf("NewLayout(%#x, %#x) = %+v", c.size, c.max, l)
+		l := NewLayout(c.size, c.max, c.slots)
+		if l.Low != c.low || l.High != c.high || l.Device != c.device || l.Window64 != c.window64 {
+			t.Errorf("NewLayout(%#x, %#x, %d) = %+v", c.size, c.max, c.slots, l)
+		}
+		if room := c.max - c.size + uint64(c.slots)*gib; c.max > c.size && l.DeviceSize != room {
+			t.Errorf("%#x bytes for memory devices, not %#x", l.DeviceSize, room)
 		}
 		if l.Low > ecamBase || l.Low+l.High != c.size {
 			t.Errorf("NewLayout(%#x, %#x) loses RAM or covers ECAM: %+v", c.size, c.max, l)

@@ -52,6 +52,7 @@ type Backend struct {
 
 	id       string
 	pageSize uint64
+	share    bool
 	discard  bool
 	created  string // the file to remove if allocation fails
 	m        mapping
@@ -63,7 +64,7 @@ const hugePage = 2 << 20
 
 // Allocate makes RAM as c describes. Errors name c.ID.
 func Allocate(c BackendConfig) (*Backend, error) {
-	b := &Backend{FD: -1, id: c.ID, pageSize: PageSize, discard: c.DiscardData && c.Kind == File && c.Share}
+	b := &Backend{FD: -1, id: c.ID, pageSize: PageSize, share: c.Share, discard: c.DiscardData && c.Kind == File && c.Share}
 	if err := b.allocate(&c); err != nil {
 		b.Close()
 		if b.created != "" {

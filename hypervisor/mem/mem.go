@@ -38,6 +38,9 @@ type Region struct {
 	// process; FD is -1 for private anonymous memory.
 	FD     int
 	Offset int64
+	// Device says that a memory device has it: the guest learns of it from that
+	// device and not from the memory map that it is started with.
+	Device bool
 }
 
 // End returns the guest-physical address one past the region.
@@ -94,6 +97,11 @@ func (m *Memory) Regions() []Region {
 		return *r
 	}
 	return nil
+}
+
+// Installed returns the regions that no memory device has, in address order.
+func (m *Memory) Installed() []Region {
+	return slices.DeleteFunc(slices.Clone(m.Regions()), func(r Region) bool { return r.Device })
 }
 
 // Size returns the bytes of RAM.

@@ -40,3 +40,56 @@ func fill(data []byte) error {
 		}
 	}
 }
+
+// PageSize returns the size of the pages that the RAM is made of.
+func (b *Backend) PageSize() uint64 { return b.pageSize }
+
+// ZeroPage reports whether reading RAM that was never written takes no memory
+// from the host.
+func (b *Backend) ZeroPage() bool { return b.FD < 0 && !b.share && b.pageSize == PageSize }
+
+// Populate takes the n bytes at off, whole pages, from the host.
+func (b *Backend) Populate(off, n uint64) error {
+	part, err := b.part(off, n)
+	if err != nil {
+		return err
+	}
+	return fill(part)
+}
+
+// Discard gives the n bytes at off, whole pages, back to the host. They read as
+// zeroes afterwards.
+func (b *Backend) Discard(off, n uint64) error {
+	part, err := b.part(off, n)
+	if err != nil {
+		return err
+	}
+	if b.FD >= 0 {
+		if err := unix.Fallocate(b.FD, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, int64(off), int64(n)); err != nil {
+			return b.partError("discard", off, n, err)
+		}
+	}
+	advice := unix.MADV_DONTNEED
+	switch {
+	case b.FD >= 0 && (b.share || b.pageSize != PageSize):
+		return nil
+	case b.share:
+		advice = unix.MADV_REMOVE
+	}
+	if err := unix.Madvise(part, advice); err != nil {
+		return b.partError("discard", off, n, err)
+	}
+	return nil
+}
+
+// part returns the n bytes at off.
+func (b *Backend) part(off, n uint64) ([]byte, error) {
+	if size := uint64(len(b.Data)); off > size || n > size-off || (off|n)%b.pageSize != 0 {
+		return nil, b.partError("find", off, n, ErrNotRAM)
+	}
+	return b.Data[off : off+n : off+n], nil
+}
+
+func (b *Backend) partError(what string, off, n uint64, err error) error {
+	return fmt.Errorf("memory backend %s: %s %#x+%#x: %w", b.id, what, off, n, err)
+}

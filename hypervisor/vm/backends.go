@@ -2,6 +2,7 @@ package vm
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -123,12 +124,14 @@ func (h *hardware) Discard(gpa, n uint64) error {
 // Release is Discard of a view. Shared memory goes from its file, private memory
 // from this process.
 func (h *hardware) Release(b []byte) error {
-	advice := unix.MADV_DONTNEED
-	if h.shared {
-		advice = unix.MADV_REMOVE
-	}
 	if len(b) < mem.PageSize {
 		return nil
 	}
-	return unix.Madvise(b, advice)
+	if h.shared {
+		// What is not shared cannot be removed.
+		if err := unix.Madvise(b, unix.MADV_REMOVE); !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EACCES) {
+			return err
+		}
+	}
+	return unix.Madvise(b, unix.MADV_DONTNEED)
 }

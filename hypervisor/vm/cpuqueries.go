@@ -134,5 +134,8 @@ func (v *VM) MemorySize() qapi.MemoryInfo {
 	if v.hw.mem != nil {
 		info.BaseMemory = v.cfg.Memory.Size
 	}
+	for _, d := range v.hw.memories {
+		plugged += d.PluggedSize()
+	}
 	return info
 }

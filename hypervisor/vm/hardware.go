@@ -8,6 +8,7 @@ import (
 	"runtime"
 
 	"hv/devices/irq"
+	"hv/devices/virtio/virtiomem"
 	"hv/hypervisor/boot"
 	"hv/hypervisor/config"
 	"hv/hypervisor/cpuid"
@@ -46,8 +47,9 @@ type hardware struct {
 	// bells is nil without KVM: notifications are then plain writes.
 	bells irq.Doorbells
 	mem   *mem.Memory
-	// shared says that RAM is a file, or shared by others.
+	// shared says that some RAM is a file, or shared by others.
 	shared bool
+	layout machine.Layout
 	board  *machine.Board
 	cpus   *vcpu.Group
 	dummy  dummies
@@ -57,6 +59,7 @@ type hardware struct {
 	bootParams machine.BootParams
 	devices    []quiet
 	disks      []disk
+	memories   []*virtiomem.Device
 	undo       undo
 	failed     func(what string, err error)
 }
@@ -78,7 +81,7 @@ func (h *hardware) openKVM() (err error) {
 }
 
 // addRAM allocates the guest's RAM and maps it.
-func (h *hardware) addRAM(cfg *config.Config, layout machine.Layout) error {
+func (h *hardware) addRAM(cfg *config.Config) error {
 	backend, err := mem.Allocate(ramConfig(cfg))
 	if err != nil {
 		return err
@@ -93,7 +96,7 @@ func (h *hardware) addRAM(cfg *config.Config, layout machine.Layout) error {
 			return fmt.Errorf("-overcommit mem-lock=on: %w; raise the limit of locked memory (ulimit -l)", err)
 		}
 	}
-	regions := layout.Regions(backend.Data[:cfg.Memory.Size], backend.FD)
+	regions := h.layout.Regions(backend.Data[:cfg.Memory.Size], backend.FD)
 	if h.mem, err = mem.New(regions...); err != nil {
 		return err
 	}
@@ -119,13 +122,19 @@ func ramConfig(cfg *config.Config) mem.BackendConfig {
 		if m == nil || o.ID != cfg.Machine.MemoryBackend {
 			continue
 		}
-		return mem.BackendConfig{
-			ID: o.ID, Kind: map[string]mem.Kind{"ram": mem.Anonymous, "memfd": mem.Memfd, "file": mem.File}[m.Kind],
-			Size: uint64(m.Size), Path: m.Path, Share: m.Share, HugeTLB: m.HugeTLB, HugeTLBSize: uint64(m.HugeTLBSize), Seal: m.Seal,
-			Prealloc: m.Prealloc, PreallocThreads: int(m.PreallocThreads), NoReserve: !m.Reserve, Merge: m.Merge, Dump: m.Dump, DiscardData: m.DiscardData,
-		}
+		return backendConfig(&o)
 	}
 	return c
+}
+
+// backendConfig describes the RAM of a memory back end.
+func backendConfig(o *config.Object) mem.BackendConfig {
+	m := o.Memory
+	return mem.BackendConfig{
+		ID: o.ID, Kind: map[string]mem.Kind{"ram": mem.Anonymous, "memfd": mem.Memfd, "file": mem.File}[m.Kind],
+		Size: uint64(m.Size), Path: m.Path, Share: m.Share, HugeTLB: m.HugeTLB, HugeTLBSize: uint64(m.HugeTLBSize), Seal: m.Seal,
+		Prealloc: m.Prealloc, PreallocThreads: int(m.PreallocThreads), NoReserve: !m.Reserve, Merge: m.Merge, Dump: m.Dump, DiscardData: m.DiscardData,
+	}
 }
 
 // openKernel opens what is booted; without -kernel that is the guest program
@@ -212,6 +221,11 @@ func (h *hardware) Reset() error {
 		return fmt.Errorf("interrupt controllers: %w", err)
 	}
 	h.board.Reset()
+	for _, d := range h.memories {
+		if err := d.UnplugAll(); err != nil {
+			h.failed("reset of a memory device", err)
+		}
+	}
 	if h.cpus == nil {
 		return nil
 	}

@@ -49,7 +49,11 @@ func (v *VM) AddDevice(in *qdev.Instance) error {
 		return fmt.Errorf("Bus 'isa.0' does not support hotplugging")
 	}
 	in.Hotplugged = true
-	if err := v.addDevice(in); err != nil {
+	add := func() error { return v.addDevice(in) }
+	if isMemory(in.Driver) {
+		add = func() error { return v.still(func() error { return v.addDevice(in) }) }
+	}
+	if err := add(); err != nil {
 		return err
 	}
 	if p := v.places[in]; p != nil && p.work != nil && v.control.State() == qapi.RunStateRunning {
@@ -67,6 +71,9 @@ func (v *VM) RemoveDevice(id string) error {
 	}
 	if in == nil {
 		return qapi.Errorf(qapi.QapiErrorClassDeviceNotFound, "Device '%s' not found", id)
+	}
+	if isMemory(in.Driver) {
+		return errMemoryStays
 	}
 	if in.Unplugging.After(time.Now()) {
 		return fmt.Errorf("Device %s is already in the process of unplug", id)

@@ -60,6 +60,7 @@ func virtioDrivers() []*qdev.Driver {
 		pciDriver("virtio-rng", qdev.Misc, func(c *rngConfig) *vpci.Options { return &c.Options }, makeRNG),
 		pciDriver("virtio-balloon", qdev.Misc, func(c *balloonConfig) *vpci.Options { return &c.Options }, makeBalloon),
 		pciDriver("virtio-serial", qdev.Input, func(c *serialPCIConfig) *vpci.Options { return &c.Options }, makeSerialPCI),
+		memDriver(),
 		pciDriver("vhost-vsock", qdev.Misc, func(c *vsockConfig) *vpci.Options { return &c.Options }, makeVsock),
 		driver(qdev.Driver{Name: "virtserialport", Parent: "virtio-serial-port", Bus: "virtio-serial-bus", Category: qdev.Input},
 			func(v *VM, in *qdev.Instance, c *portConfig) error { return v.addPort(in, c, false) }),

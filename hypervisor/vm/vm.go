@@ -157,11 +157,11 @@ func (v *VM) buildHardware(context.Context) error {
 	if err := v.openAccel(); err != nil {
 		return err
 	}
-	layout := machine.NewLayout(v.cfg.Memory.Size, v.cfg.Memory.MaxSize)
-	if err := v.hw.addRAM(v.cfg, layout); err != nil {
+	v.hw.layout = machine.NewLayout(v.cfg.Memory.Size, v.cfg.Memory.MaxSize, v.cfg.Memory.Slots)
+	if err := v.hw.addRAM(v.cfg); err != nil {
 		return err
 	}
-	board := machine.Config{Type: t, Layout: layout, RAM: v.hw.mem, IRQ: v.hw.chip, Hooks: v.hooks()}
+	board := machine.Config{Type: t, Layout: v.hw.layout, RAM: v.hw.mem, IRQ: v.hw.chip, Hooks: v.hooks()}
 	now := time.Now()
 	if v.clock != nil {
 		board.Clock, now = v.clock, v.clock.Now()

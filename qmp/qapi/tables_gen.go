@@ -18,6 +18,7 @@ var schemaTables = [][]entity{
 	humanSchema,
 	introspectSchema,
 	machineSchema,
+	memdeviceSchema,
 	memorySchema,
 	migrationSchema,
 	miscSchema,

@@ -157,6 +157,7 @@ func WireTypes() []interface {
 		new(BalloonArgs),
 		new(BalloonInfo),
 		new(BalloonChangeEvent),
+		new(MemoryDeviceSizeChangeEvent),
 		new(HostMemPolicy),
 		new(NodeList),
 		new(Memdev),

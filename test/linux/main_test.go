@@ -64,7 +64,7 @@ func inBed() (int, error) {
 	}
 	for _, args := range [][]string{
 		{"guest-kernel", assets.vmlinux},
-		{"guest-initrd", "--add", hello + ":/bin/vsockhello", assets.initrd},
+		{"guest-initrd", "--modules", "virtio_mem", "--add", hello + ":/bin/vsockhello", assets.initrd},
 		{"image", "--kernel", assets.image},
 	} {
 		if out, err := exec.Command(bed, args...).CombinedOutput(); err != nil {

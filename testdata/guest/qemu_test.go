@@ -117,6 +117,18 @@ func TestBlk(t *testing.T) {
 	}
 }
 
+// TestVmem plugs and unplugs memory of QEMU's device.
+func TestVmem(t *testing.T) {
+	out, code := run(t, "vmem; vmem size=4M packed=1; vmem size=10M irq=1; vmem unplugall=1 size=0; exit", "-m", "32,maxmem=1G",
+		"-object", "memory-backend-ram,id=m,size=256M", "-device", "virtio-mem-pci,memdev=m,requested-size=16M,block-size=2M,packed=on")
+	want(t, out, `vmem addr=0x100000000 region=268435456 usable=268435456 requested=16777216 plugged=16777216 plugs=8 unplugs=0 answer=0 bad=0`,
+		`vmem .* plugged=4194304 plugs=0 unplugs=6 answer=0 bad=0`, `vmem .* plugged=10485760 plugs=3 unplugs=0 answer=0 bad=0`,
+		`vmem .* plugged=0 plugs=0 unplugs=0 answer=0 bad=0`)
+	if code != 0 {
+		t.Errorf("exit code %d:\n%s", code, out)
+	}
+}
+
 // TestVerifyFinds makes sure that what is wrong on a disk is found.
 func TestVerifyFinds(t *testing.T) {
 	path, options := disk(t, 4<<20)

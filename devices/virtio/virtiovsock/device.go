@@ -109,9 +109,6 @@ func (d *Device) Activate(r virtio.Resources) error {
 	if err := d.vhost.setFeatures(r.Features & ringFeatures); err != nil {
 		return fmt.Errorf("vhost features: %w", err)
 	}
-	if err := d.vhost.setMemory(r.Mem.Regions()); err != nil {
-		return fmt.Errorf("vhost memory: %w", err)
-	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.bases = [kernelQueues]uint32{}
@@ -119,8 +116,12 @@ func (d *Device) Activate(r virtio.Resources) error {
 	return d.start()
 }
 
-// start gives the queues to the kernel where they were. The lock is held.
+// start gives the queues to the kernel where they were, with the memory that there is by
+// now: it may have grown in a pause. The lock is held.
 func (d *Device) start() error {
+	if err := d.vhost.setMemory(d.active.Mem.Regions()); err != nil {
+		return fmt.Errorf("vhost memory: %w", err)
+	}
 	for i := range kernelQueues {
 		if err := d.startQueue(i, d.active.Queues[i]); err != nil {
 			return fmt.Errorf("vhost queue %d: %w", i, err)

@@ -41,10 +41,10 @@ type vringAddr struct {
 // memRegion is struct vhost_memory_region.
 type memRegion struct{ guest, size, user, flags uint64 }
 
-// memTable is struct vhost_memory with room for the regions of a board.
+// memTable is struct vhost_memory with room for as many regions as the kernel takes.
 type memTable struct {
 	count, padding uint32
-	regions        [16]memRegion
+	regions        [64]memRegion
 }
 
 // vhost is an open vhost device.

@@ -56,6 +56,9 @@ func (t *Transport) setStatus(v uint8) {
 
 // acceptable reports whether the device can work with the driver's features.
 func (t *Transport) acceptable() bool {
+	if c, ok := t.dev.(virtio.Chooser); ok && !c.Accepts(t.features) {
+		return false
+	}
 	return t.features&virtio.FeatureVersion1 != 0 && t.features&^t.offered() == 0
 }
 

@@ -24,6 +24,7 @@ type toy struct {
 	config  [16]byte
 	resets  map[int]int
 	started map[int]*virtio.Queue
+	needs   uint64 // features that it does not work without
 }
 
 func (d *toy) note(s string) {
@@ -34,6 +35,7 @@ func (d *toy) note(s string) {
 
 func (d *toy) Type() virtio.DeviceID                   { return virtio.IDBlock }
 func (d *toy) Features() uint64                        { return 1 << 9 }
+func (d *toy) Accepts(features uint64) bool            { return features&d.needs == d.needs }
 func (d *toy) QueueSizes() []uint16                    { return []uint16{64, 128} }
 func (d *toy) ReadConfig(off uint64, data []byte)      { clear(data); copy(data, d.config[min(off, 16):]) }
 func (d *toy) WriteConfig(off uint64, data []byte)     { copy(d.config[min(off, 16):], data) }
@@ -157,6 +159,10 @@ func TestInitialisation(t *testing.T) {
 	}
 	if r.w(regStatus, 1, 0); r.negotiate(1 << 9) {
 		t.Error("a driver without VERSION_1 is accepted")
+	}
+	r.dev.needs = 1 << 9
+	if r.w(regStatus, 1, 0); r.negotiate(virtio.FeatureVersion1) {
+		t.Error("a driver without a feature that the device needs is accepted")
 	}
 	r.w(regStatus, 1, 0)
 	r.dev.lived()

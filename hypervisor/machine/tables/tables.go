@@ -5,7 +5,7 @@
 // device in slot s of the root bus raises the global system interrupt that Desc.PIRQ
 // returns, and _PRT says so.
 //
-// Implements ACPI 6.4 §5.2 (RSDP, XSDT, FADT, FACS, MADT), PCI Firmware 3.3 §4
+// Implements ACPI 6.4 §5.2 (RSDP, XSDT, FADT, FACS, MADT, SRAT), PCI Firmware 3.3 §4
 // (MCFG, _OSC). It depends on devices/acpi.
 package tables
 
@@ -23,6 +23,11 @@ type Desc struct {
 	// Base is where the tables but the RSDP go, a multiple of 64; they must end
 	// below End. RSDPAt is where that goes, below 1 MiB.
 	Base, End, RSDPAt uint64
+
+	// RAM is what is installed; Hotplug is where memory devices go, no bytes if there
+	// can be none.
+	RAM     []Window
+	Hotplug Window
 
 	ECAM     Window
 	Window32 Window
@@ -84,8 +89,12 @@ func Build(d Desc) ([]Blob, error) {
 	fadt := place(identity.Table("FACP", 6, d.fadt(dsdt, facs)))
 	madt := place(identity.Table("APIC", 5, d.madt()))
 	mcfg := place(identity.Table("MCFG", 1, d.mcfg()))
+	tables := []uint64{fadt, madt, mcfg}
+	if d.Hotplug.Size > 0 {
+		tables = append(tables, place(identity.Table("SRAT", 3, d.srat())))
+	}
 	var list []byte
-	for _, at := range []uint64{fadt, madt, mcfg} {
+	for _, at := range tables {
 		list = binary.LittleEndian.AppendUint64(list, at)
 	}
 	xsdt := place(identity.Table("XSDT", 1, list))

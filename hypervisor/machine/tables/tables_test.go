@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -13,6 +14,7 @@ func desc(cpus int, reduced bool) Desc {
 	d := Desc{
 		Reduced: reduced, Base: 0x7ff0_0000, End: 0x7ff0_0000 + MaxSize(cpus), RSDPAt: 0xf0000,
 		ECAM: Window{0xb000_0000, 256 << 20}, Window32: Window{0xc000_0000, 0x3ec0_0000}, Window64: Window{0x1_8000_0000, 32 << 30},
+		RAM: []Window{{0, 2 << 30}, {4 << 30, 1 << 30}}, Hotplug: Window{5 << 30, 8 << 30},
 		PIRQ:   func(slot, pin uint8) int { return 16 + int(slot+pin)%8 },
 		PMBase: 0x600, SCI: 9, GED: 0xfea0_0000, GEDIRQ: 9, Serial: []int{0, 1}, I8042: !reduced, RTC: true, Panic: 0x505, GenID: 0xf1000,
 	}
@@ -88,6 +90,33 @@ func TestMADT(t *testing.T) {
 	}
 	if local != 255 || x2 != 45 {
 		t.Errorf("%d local and %d x2APIC entries", local, x2)
+	}
+}
+
+func TestSRAT(t *testing.T) {
+	found := build(t, desc(300, false))["SRAT"]
+	local, x2 := 0, 0
+	var memory [][3]uint64
+	for s := found[48:]; len(s) > 0; s = s[s[1]:] {
+		switch s[0] {
+		case 0:
+			local++
+		case 2:
+			x2++
+		case 1:
+			memory = append(memory, [3]uint64{
+				binary.LittleEndian.Uint64(s[8:]), binary.LittleEndian.Uint64(s[16:]), uint64(binary.LittleEndian.Uint32(s[28:])),
+			})
+		}
+	}
+	want := [][3]uint64{{0, 2 << 30, 1}, {4 << 30, 1 << 30, 1}, {5 << 30, 8 << 30, 3}}
+	if local != 255 || x2 != 45 || !slices.Equal(memory, want) {
+		t.Errorf("%d local and %d x2APIC entries, memory %x", local, x2, memory)
+	}
+	d := desc(1, false)
+	d.Hotplug = Window{}
+	if build(t, d)["SRAT"] != nil {
+		t.Error("an SRAT where no memory can come")
 	}
 }
 

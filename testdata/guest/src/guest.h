@@ -146,7 +146,7 @@ u32 pci_cap(struct pci *p, u8 id, u32 after); /* offset of a capability, or 0 */
 u64 pci_bar(struct pci *p, u32 n, u64 *size); /* address; size may be NULL */
 
 /* virtio.c */
-enum { VIRTIO_NET = 1, VIRTIO_BLK = 2, VIRTIO_RNG = 4 };
+enum { VIRTIO_NET = 1, VIRTIO_BLK = 2, VIRTIO_RNG = 4, VIRTIO_MEM = 24 };
 enum { ACKNOWLEDGE = 1, DRIVER = 2, DRIVER_OK = 4, FEATURES_OK = 8, NEEDS_RESET = 64, FAILED = 128 };
 enum { F_INDIRECT = 28, F_EVENT_IDX = 29, F_VERSION_1 = 32, F_PACKED = 34 };
 #define BIT(n) (1ul << (n))
@@ -262,8 +262,8 @@ struct net *net_open(struct args *a);
 int cmd_net_info(struct args *), cmd_net_flood(struct args *), cmd_net_rx(struct args *), cmd_net_echo(struct args *);
 /* netctl.c */
 int cmd_net_ctrl(struct args *);
-/* rng.c, mem.c, io.c, bad.c, wild.c */
-int cmd_rng(struct args *);
+/* rng.c, mem.c, vmem.c, io.c, bad.c, wild.c */
+int cmd_rng(struct args *), cmd_vmem(struct args *);
 int cmd_mem_map(struct args *), cmd_mem_pattern(struct args *), cmd_mem_module(struct args *);
 int cmd_ioexit(struct args *), cmd_mmioexit(struct args *), cmd_cpuid(struct args *), cmd_spin(struct args *);
 int cmd_watchdog(struct args *);

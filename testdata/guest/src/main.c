@@ -118,7 +118,7 @@ const struct command commands[] = {
 	{"print", cmd_print}, {"help", cmd_help}, {"shell", cmd_shell}, {"pci", cmd_pci}, {"irqs", cmd_irqs}, {"cpuid", cmd_cpuid}, {"acpi", cmd_acpi},
 	{"spin", cmd_spin}, {"idle", cmd_idle}, {"halt", cmd_halt}, {"exit", cmd_exit}, {"poweroff", cmd_poweroff}, {"reset", cmd_reset},
 	{"triple", cmd_triple}, {"panic", cmd_panic}, {"fault", cmd_fault}, {"ioexit", cmd_ioexit}, {"mmioexit", cmd_mmioexit},
-	{"mem.map", cmd_mem_map}, {"mem.pattern", cmd_mem_pattern}, {"mem.module", cmd_mem_module}, {"rng", cmd_rng},
+	{"mem.map", cmd_mem_map}, {"mem.pattern", cmd_mem_pattern}, {"mem.module", cmd_mem_module}, {"rng", cmd_rng}, {"vmem", cmd_vmem},
 	{"blk.info", cmd_blk_info}, {"blk.read", cmd_blk_read}, {"blk.write", cmd_blk_write}, {"blk.flush", cmd_blk_flush},
 	{"blk.discard", cmd_blk_discard}, {"blk.zeroes", cmd_blk_zeroes}, {"blk.verify", cmd_blk_verify}, {"blk.torture", cmd_blk_torture},
 	{"blk.bench", cmd_blk_bench}, {"net.info", cmd_net_info}, {"net.ctrl", cmd_net_ctrl}, {"net.flood", cmd_net_flood},
