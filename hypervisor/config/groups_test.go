@@ -16,7 +16,7 @@ func TestCommandLineOptions(t *testing.T) {
 	for _, c := range []struct{ option, key, want string }{
 		{"memory", "maxmem", "size"}, {"smp-opts", "dies", "number"}, {"msg", "timestamp", "boolean"},
 		{"machine", "type", "string"}, {"machine", "usb", "boolean"}, {"chardev", "backend", "string"},
-		{"chardev", "size", "size 64k"}, {"rtc", "base", "string utc"}, {"chardev", "server", "boolean"},
+		{"chardev", "size", "size"}, {"rtc", "base", "string utc"}, {"chardev", "server", "boolean"},
 	} {
 		one, err := CommandLineOptions(&c.option)
 		if err != nil || len(one) != 1 || one[0].Option != c.option {
