@@ -67,8 +67,8 @@ func (v *VM) openChardev(ctx context.Context, c *config.Chardev) error {
 		o.Path = c.Link
 	}
 	b, err := v.chardevs.Create(ctx, c.ID, o)
-	if s, ok := b.(*chardev.Stream); ok && s.Path != "" {
-		v.opt.Notify("char device redirected to %s (label %s)", s.Path, c.ID)
+	if t, ok := b.(*chardev.Terminal); ok {
+		v.opt.Notify("char device redirected to %s (label %s)", t.Path, c.ID)
 	}
 	return err
 }

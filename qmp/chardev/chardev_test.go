@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -192,30 +193,64 @@ func TestClientReconnects(t *testing.T) {
 	}
 }
 
+// TestPTY has one user after the other, none of whom sees what was for another.
 func TestPTY(t *testing.T) {
 	link := filepath.Join(t.TempDir(), "console")
 	b := must(t, Options{Kind: "pty", Path: link})
 	c := newConsole(100)
 	b.Attach(c)
-	c.expect(t, Opened)
-	tty, err := os.OpenFile(link, os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
+	want := ""
+	for _, word := range []string{"root\r", "exit\n", "\x03\x04\x7f\xff"} {
+		_, _ = b.Write([]byte("for nobody\n"))
+		tty, err := os.OpenFile(link, os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.expect(t, Opened)
+		_, _ = b.Write([]byte("login:\n"))
+		if got := read(t, tty, 7); got != "login:\n" {
+			t.Errorf("terminal shows %q", got)
+		}
+		if _, err := tty.Write([]byte(word)); err != nil {
+			t.Fatal(err)
+		}
+		want += word
+		c.wait(t, want)
+		tty.Close()
+		c.expect(t, Closed)
 	}
-	defer tty.Close()
-	_, _ = b.Write([]byte("login: "))
-	if got := read(t, tty, 7); got != "login: " {
-		t.Errorf("terminal shows %q", got)
-	}
-	if _, err := tty.Write([]byte("root\r")); err != nil {
-		t.Fatal(err)
-	}
-	c.wait(t, "root\r")
 	if err := b.Close(); err != nil {
 		t.Error(err)
 	}
 	if _, err := os.Lstat(link); !errors.Is(err, os.ErrNotExist) {
 		t.Error("the link is still there")
+	}
+}
+
+// TestPTYCloses ends terminals in each state: not in use, waiting for a user, and with
+// one who does not read.
+func TestPTYCloses(t *testing.T) {
+	for state := range 3 {
+		b := must(t, Options{Kind: "pty"})
+		if state > 0 {
+			c := newConsole(1)
+			b.Attach(c)
+			if state > 1 {
+				tty, err := os.OpenFile(b.(*Terminal).Path, os.O_RDWR|syscall.O_NOCTTY, 0)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer tty.Close()
+				c.expect(t, Opened)
+				_, _ = b.Write(make([]byte, 1<<18))
+			}
+		}
+		if err := b.Close(); err != nil {
+			t.Errorf("state %d: %v", state, err)
+		}
+	}
+	if _, err := Open(context.Background(), Options{Kind: "pty", Path: "/nonexistent/link"}); err == nil {
+		t.Error("a link in a folder that there is not")
 	}
 }
 

@@ -39,11 +39,11 @@ func next(t *testing.T, l *Line) io.ReadWriteCloser {
 func TestLineOnPTY(t *testing.T) {
 	link := filepath.Join(t.TempDir(), "tty")
 	l := lineOn(t, must(t, Options{Kind: "pty", Path: link}), false)
-	c := next(t, l)
 	tty, err := os.OpenFile(link, os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
+	c := next(t, l)
 	defer tty.Close()
 	if _, err := tty.Write([]byte("ask\n")); err != nil {
 		t.Fatal(err)

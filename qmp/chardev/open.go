@@ -137,9 +137,8 @@ var errNoInput = errors.New("no input")
 type Stream struct {
 	port
 	whole  io.ReadWriteCloser
-	done   func() // restores what opening changed
+	done   func() // restores what opening changed, or nil
 	name   string // for query-chardev
-	Path   string // a pseudo-terminal's other end
 	served bool
 }
 
@@ -150,7 +149,7 @@ func newStream(name string, log io.WriteCloser, conn io.ReadWriteCloser, done fu
 	return s
 }
 
-// Filename returns the kind, and of a pseudo-terminal its other end.
+// Filename returns the kind.
 func (s *Stream) Filename() string { return s.name }
 
 // Attach starts the stream with its first frontend.
@@ -258,50 +257,6 @@ func rawMode(fd int, signals, lines bool) (func(), error) {
 		return nil, fmt.Errorf("terminal: %w", err)
 	}
 	return func() { _ = unix.IoctlSetTermios(fd, unix.TCSETS, old) }, nil
-}
-
-// openPTY makes a pseudo-terminal; Stream.Path names its other end.
-func openPTY(o Options, log io.WriteCloser) (Backend, error) {
-	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, fmt.Errorf("pty: %w", err)
-	}
-	master := os.NewFile(uintptr(fd), "ptmx")
-	path, slave, err := unlockPTY(fd)
-	if err == nil && o.Path != "" {
-		err = os.Symlink(path, o.Path)
-	}
-	if err != nil {
-		master.Close()
-		return nil, fmt.Errorf("pty: %w", err)
-	}
-	s := newStream("pty:"+path, log, master, func() {
-		unix.Close(slave)
-		if o.Path != "" {
-			os.Remove(o.Path)
-		}
-	})
-	s.Path = path
-	return s, nil
-}
-
-// unlockPTY opens the other end too, raw, so that reading does not fail while
-// nobody has it open.
-func unlockPTY(master int) (path string, slave int, err error) {
-	if err := unix.IoctlSetPointerInt(master, unix.TIOCSPTLCK, 0); err != nil {
-		return "", -1, err
-	}
-	n, err := unix.IoctlGetInt(master, unix.TIOCGPTN)
-	if err != nil {
-		return "", -1, err
-	}
-	path = "/dev/pts/" + strconv.Itoa(n)
-	slave, err = unix.Open(path, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return "", -1, err
-	}
-	_, err = rawMode(slave, false, false)
-	return path, slave, err
 }
 
 // openPipe uses PATH.in and PATH.out if there are such, else PATH both ways.

@@ -80,8 +80,8 @@ func failed(id string, err error) error {
 
 // made describes a new backend.
 func made(b chardev.Backend) qapi.ChardevReturn {
-	if s, ok := b.(*chardev.Stream); ok && s.Path != "" {
-		return qapi.ChardevReturn{Pty: &s.Path}
+	if t, ok := b.(*chardev.Terminal); ok {
+		return qapi.ChardevReturn{Pty: &t.Path}
 	}
 	return qapi.ChardevReturn{}
 }
