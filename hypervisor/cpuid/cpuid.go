@@ -131,6 +131,7 @@ func New(host Host, spec Spec, topo Topology) (*Builder, error) {
 	}
 	b.amd = b.Vendor() == amd
 	b.drop(have)
+	b.words[wordExtEDX] &^= aliasedEDX
 	if b.amd {
 		b.words[wordExtEDX] |= b.words[word1EDX] & aliasedEDX
 	}

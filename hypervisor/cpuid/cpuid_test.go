@@ -196,6 +196,7 @@ func TestTopology(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add("host,+avx2,-sse3,enforce,phys-bits=40")
 	f.Add("Skylake-Server,vendor=GenuineIntel,model-id=x")
+	f.Add("EPYC-v3,level=0,min-xlevel=0x80000020,kvm=off,vendor=,lbr-fmt=-64")
 	f.Fuzz(func(t *testing.T, arg string) {
 		spec, err := Parse(arg)
 		if err != nil {
@@ -203,6 +204,10 @@ func FuzzParse(f *testing.F) {
 		}
 		if b, err := New(host(), spec, Topology{1, 1, 2, 2}); err == nil {
 			b.Leaves(3)
+			b.MSRs()
+			if p := b.Properties(true); p["model-id"] == nil || p["level"] == nil {
+				t.Errorf("%s: properties %v", arg, p)
+			}
 		}
 	})
 }

@@ -68,6 +68,17 @@ func TestBadTable(t *testing.T) {
 	}
 }
 
+// TestRepeatedFeatures: AMD repeats features of leaf 1 in leaf 0x80000001, others do not.
+func TestRepeatedFeatures(t *testing.T) {
+	for arg, want := range map[string]bool{"host": true, "EPYC": true, "host,migratable=off": true, "host,vendor=GenuineIntel,migratable=off": false} {
+		leaves := one(t, host(), arg).Leaves(0)
+		low, ext := leaf(t, leaves, 1, 0).EDX&aliasedEDX, leaf(t, leaves, 0x80000001, 0).EDX&aliasedEDX
+		if want && low != ext || !want && ext != 0 {
+			t.Errorf("%s: %#x, repeated as %#x", arg, low, ext)
+		}
+	}
+}
+
 // TestMSRs: a model's registers are set where they differ from the host's.
 func TestMSRs(t *testing.T) {
 	h := host()
