@@ -38,7 +38,7 @@ func TestHumanMonitorCommand(t *testing.T) {
 		"x/3i $rip": `^(0x[0-9a-f]{8}:  ([0-9a-f]{2} )+ +\S.*\r\n){3}$`, "x/2xg $rsp": `^[0-9a-f]{16}: 0x[0-9a-f]{16} 0x[0-9a-f]{16}\r\n$`,
 		"xp/2xb 0x100000": `^0000000000100000: 0x[0-9a-f]{2} 0x[0-9a-f]{2}\r\n$`, "xp 0xfffffffff0000": `Cannot access memory\r\n$`,
 		"sum 0 4096": `^\d{5}\r\n$`, "gva2gpa 0x100000": `^gpa: 0x100000\r\n$`,
-		"info qtree": `(?s)dev: pcie-root-port, id "rp".*bus: rp.*dev: virtio-rng-pci, id "r0".*max-bytes = `,
+		"info qtree":      `(?s)dev: pcie-root-port, id "rp".*bus: rp.*dev: virtio-rng-pci, id "r0".*max-bytes = `,
 		"device_add help": `name "virtio-rng-pci", bus PCI`, "device_add virtio-rng-pci,help": `(?m)^  max-bytes=<uint64>`,
 		"info mtree": `(?s)address-space: memory.*ram.*address-space: I/O.*pci-conf`, "info qdm": `name "virtio-rng-pci", bus PCI`, "info network": `^$`,
 		"info qom-tree /machine/peripheral": `(?s)^/peripheral \(container\)\r\n  /r0 \(virtio-rng-pci\).*  /rp \(pcie-root-port\)`,
