@@ -15,7 +15,7 @@ func deviceCommands() []*command {
 	list := []*command{
 		{
 			name: "device_add", args: "device:options", params: "driver[,prop=value][,...]", help: "plug a device in",
-			needs: []string{"device_add"}, run: (*call).addDevice, complete: completeTypes("device"),
+			needs: []string{"device_add"}, run: (*call).addDevice, complete: completeDriver,
 		},
 		{name: "device_del", args: "id:string", params: "device", help: "unplug a device", needs: []string{"device_del"}, run: pass("device_del", nil), complete: completeDevice},
 		{
@@ -47,7 +47,11 @@ func deviceCommands() []*command {
 }
 
 func (c *call) addDevice() error {
-	args, err := tree(parseOptionList(c.args.str(optionText), "driver"))
+	options := parseOptionList(c.args.str(optionText), "driver")
+	if done, err := c.deviceHelp(options); done || err != nil {
+		return err
+	}
+	args, err := tree(options)
 	if err != nil {
 		return err
 	}

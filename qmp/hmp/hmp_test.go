@@ -283,6 +283,21 @@ func TestFormatIsRemembered(t *testing.T) {
 	}
 }
 
+func TestDeviceHelp(t *testing.T) {
+	w := newWhole()
+	w.results["device_add"] = "!it is no driver"
+	expect(t, w, "device_add help", "Error: it is no driver\n")
+	expect(t, w, "device_add a,help", "Error: it is no driver\n")
+	w.results["device-list-properties"] = `[{"name":"z","type":"str"},{"name":"a","type":"int","description":"how many","default-value":1}]`
+	expect(t, w, "device_add a,help", "a options:\n  a=<int>                - how many (default: 1)\n  z=<str>\n")
+	w.results["device-list-properties"] = `[]`
+	expect(t, w, "device_add a,?", "There are no options for a.\n")
+	if !slices.Equal(w.asked, []string{`device_add {"driver":"help"}`, `device_add {"driver":"a","help":"on"}`,
+		`device-list-properties {"typename":"a"}`, `device-list-properties {"typename":"a"}`}) {
+		t.Errorf("asked for %q", w.asked)
+	}
+}
+
 func TestInfoMem(t *testing.T) {
 	w := newWhole()
 	expect(t, w, "info mem", "PG disabled\n")

@@ -102,6 +102,7 @@ func TestAgainstQEMU(t *testing.T) {
 		"p 18446744073709551616", "p/z 1", "p $", "p/xb 1",
 		"", "   ", "nothing", "info nothing", "  info  nothing ", "stop", "info status", "stop now", "cpu 1", "cpu 7", "cpu", "cpu x", "cpu 0x100000000",
 		"device_del", "device_del nothing", "device_add", "device_add nothing", "device_add nothing,id=x", "device_add \"unterminated",
+		"device_add virtio-rng-pci,help", "device_add nothing,help",
 		"object_add", "object_add nothing,id=x", "object_del nothing",
 		"object_add {\"qom-type\":\"iothread\",\"id\":\"io@\"}", "info iothreads", "object_del io@",
 		"object_add iothread,id=io2@,poll-max-ns=1000", "info iothreads", "object_del io2@", "object_add memory-backend-ram,id=m2@,size=1M,share=on", "object_del m2@",

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"os"
 	"slices"
 	"strings"
+	"syscall"
 
 	"golang.org/x/term"
 )
@@ -16,22 +19,29 @@ const Prompt = "(qemu) "
 
 // Serve lets one user type commands, until the stream or ctx ends. It closes rwc,
 // whose Close must make a blocked Read and Write return. Its error is the stream's,
-// nil if that just ended.
+// nil if that just ended or the user went away.
 func (m *Monitor) Serve(ctx context.Context, rwc io.ReadWriteCloser) error {
 	stop := context.AfterFunc(ctx, func() { rwc.Close() })
 	defer rwc.Close()
 	defer stop()
-	if _, err := fmt.Fprintf(rwc, "QEMU %s monitor - type 'help' for more information\r\n", m.version(ctx)); err != nil {
+	err := m.serve(ctx, rwc)
+	for _, end := range []error{io.EOF, net.ErrClosed, os.ErrClosed, syscall.EPIPE, syscall.ECONNRESET} {
+		if ctx.Err() != nil || errors.Is(err, end) {
+			return nil
+		}
+	}
+	return err
+}
+
+func (m *Monitor) serve(ctx context.Context, rw io.ReadWriter) error {
+	if _, err := fmt.Fprintf(rw, "QEMU %s monitor - type 'help' for more information\r\n", m.version(ctx)); err != nil {
 		return err
 	}
 	s := m.NewSession()
-	line := NewLineReader(rwc, Prompt, func(line string) []string { return s.Complete(ctx, line) })
+	line := NewLineReader(rw, Prompt, func(line string) []string { return s.Complete(ctx, line) })
 	s.history = line.History
 	for {
 		text, err := line.Read()
-		if errors.Is(err, io.EOF) || ctx.Err() != nil {
-			return nil
-		}
 		if err != nil {
 			return err
 		}

@@ -182,7 +182,7 @@ func TestComplete(t *testing.T) {
 		"query-block": `[{"device":"d0"},{"device":""}]`, "query-named-block-nodes": `[{"node-name":"n0"},{}]`, "block_resize": "{}", "set_link": "{}",
 		"qom-list": `[{"name":"a","type":"child<x>"},{"name":"b","type":"child<y>"},{"name":"p","type":"int"}]`, "qom-get": "{}", "device_del": "{}", "object-del": "{}",
 		"query-chardev": `[{"label":"serial0"}]`, "chardev-remove": "{}", "query-chardev-backends": `[{"name":"null"}]`, "chardev-add": "{}", "blockdev-change-medium": "{}",
-		"qom-list-types": `[{"name":"virtio-net-pci"}]`, "device_add": "{}", "x-query-virtio": `[{"path":"/v","name":"virtio-net"}]`, "x-query-virtio-status": "{}",
+		"qom-list-types": `[{"name":"virtio-net-pci"}]`, "device_add": "{}", "device-list-properties": `[{"name":"mac","type":"str"}]`, "x-query-virtio": `[{"path":"/v","name":"virtio-net"}]`, "x-query-virtio-status": "{}",
 		"migrate-set-parameters": "{}", "netdev_add": "{}", "watchdog-set-action": "{}",
 		"query-qmp-schema": `[{"meta-type":"command","name":"netdev_add","arg-type":"0"},{"meta-type":"object","name":"0","tag":"type","members":[{"name":"type","type":"1"}]},{"meta-type":"enum","name":"1","values":["tap","user"]}]`,
 	} {
@@ -192,7 +192,7 @@ func TestComplete(t *testing.T) {
 	for line, want := range map[string][]string{
 		"sto": {"stop"}, "nothing": nil, "help inf": {"info"}, "help info sta": {"status"}, "? help x": nil, "info kvm ": nil,
 		"block_resize ": {"d0", "n0"}, "set_link a o": {"off", "on"}, "set_link ": {"a", "b"}, "qom-get /": {"/a", "/b"}, "qom-get /a/": {"/a/a", "/a/b"}, "qom-get /a ": {"a", "b", "p"},
-		"device_del ": {"a", "b"}, "object_del a": {"a"}, "chardev-remove s": {"serial0"}, "chardev-add ": {"null"}, "device_add v": {"virtio-net-pci"}, "info virtio-status ": {"/v"},
+		"device_del ": {"a", "b"}, "object_del a": {"a"}, "chardev-remove s": {"serial0"}, "chardev-add ": {"null"}, "device_add v": {"virtio-net-pci"}, "device_add virtio-net-pci,a=b,": {"virtio-net-pci,a=b,id=", "virtio-net-pci,a=b,mac="}, "device_add virtio-net-pci,m": {"virtio-net-pci,mac="}, "info virtio-status ": {"/v"},
 		"migrate_set_parameter max-b": {"max-bandwidth"}, "netdev_add ": {"tap", "user"}, "watchdog_action p": {"pause", "poweroff"}, "info block -v d": {"d0"},
 		"change d0 " + dir + "/": {dir + "/one", dir + "/two/"}, "change d0 /nowhere/": nil, `stop "`: nil, "device_del a ": nil, "block_resize d0 1 ": nil,
 	} {
