@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"io"
+	"math"
 	"sync"
 )
 
@@ -13,6 +14,14 @@ type outbox struct {
 	w     io.Writer
 	limit int
 	wake  chan struct{} // tells the writing goroutine that there is something
+	lost  func()        // called, once, for a client that is too far behind; it must not wait
+
+	// These are the tape's: the position on it, whether it is to wake us, and whether
+	// and where we stop.
+	at    uint64
+	waits bool
+	stops bool
+	last  uint64
 
 	mu       sync.Mutex
 	changed  sync.Cond // signalled when less waits, or less is owed
@@ -22,10 +31,15 @@ type outbox struct {
 	owed     int    // commands taken and not answered yet
 	draining bool   // no more commands are taken
 	closed   bool   // nothing more is written
+	tape     *tape  // of events, nil for none
 }
 
 // keepBuffer is what is kept of a buffer that was written.
 const keepBuffer = 64 << 10
+
+// atOnce is how much of the events is written at once, so that clients that lag behind
+// do not each have a copy of what all of them still have to read.
+const atOnce = 16 << 10
 
 func newOutbox(w io.Writer, limit int) *outbox {
 	o := &outbox{w: w, limit: limit, wake: make(chan struct{}, 1)}
@@ -45,11 +59,50 @@ func (o *outbox) owe() bool {
 	return true
 }
 
-// reply adds the reply to a command that was taken. It returns how much waits.
+// listen has the outbox take events from a tape.
+func (o *outbox) listen(t *tape) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.closed {
+		o.tape = t
+		t.join(o)
+	}
+}
+
+// deafen ends that, after the events that there are.
+func (o *outbox) deafen() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.tape != nil {
+		o.tape.stop(o)
+	}
+}
+
+func (o *outbox) leave() {
+	if o.tape != nil {
+		o.tape.leave(o)
+		o.tape = nil
+	}
+}
+
+// pull takes the events that came, or as many of them as should be written at once.
+func (o *outbox) pull(all bool) {
+	room := max(0, atOnce-len(o.pending))
+	if all {
+		room = math.MaxInt
+	}
+	if o.tape != nil {
+		o.pending = o.tape.read(o, o.pending, room, len(o.pending)+o.flying > o.limit)
+	}
+}
+
+// reply adds the reply to a command that was taken, after the events that came
+// before. It returns how much waits.
 func (o *outbox) reply(msg []byte) int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.owed--
+	o.pull(true)
 	if !o.closed {
 		o.pending = append(o.pending, msg...)
 	}
@@ -60,22 +113,14 @@ func (o *outbox) reply(msg []byte) int {
 	return len(o.pending) + o.flying
 }
 
-// event adds an event, and has it written. It returns false if the client is too
-// far behind.
-func (o *outbox) event(msg []byte) bool {
+// add adds what is no reply, and has it written.
+func (o *outbox) add(msg []byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.closed {
-		return true
-	}
-	if len(o.pending)+o.flying > o.limit {
-		return false
-	}
-	o.pending = append(o.pending, msg...)
-	if o.flying == 0 {
+	if !o.closed {
+		o.pending = append(o.pending, msg...)
 		o.ring()
 	}
-	return true
 }
 
 // ring asks the writing goroutine to flush.
@@ -88,12 +133,17 @@ func (o *outbox) ring() {
 
 // flush writes what is there, unless somebody else is writing, after which the
 // rest is left to the writing goroutine. After an error nothing more is written,
-// but what the client has sent before it went still counts.
-func (o *outbox) flush() {
+// but what the client has sent before it went still counts. It tells whether there
+// is more to write by now.
+func (o *outbox) flush() (more bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.flying > 0 || o.closed || len(o.pending) == 0 {
-		return
+	if o.flying > 0 || o.closed {
+		return false
+	}
+	o.pull(false)
+	if len(o.pending) == 0 {
+		return false
 	}
 	b := o.pending
 	o.pending, o.spare = o.spare[:0], nil
@@ -106,12 +156,15 @@ func (o *outbox) flush() {
 	}
 	o.flying = 0
 	if err != nil {
+		o.leave()
 		o.closed, o.pending = true, nil
 	}
-	if len(o.pending) > 0 {
+	o.pull(false) // what came meanwhile may have rung in vain
+	if more = len(o.pending) > 0; more {
 		o.ring()
 	}
 	o.changed.Broadcast()
+	return more
 }
 
 // waitBelow returns when at most n bytes wait, or the outbox is closed.
@@ -130,6 +183,7 @@ func (o *outbox) drain(ctx context.Context) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.draining = true
+	o.pull(false)
 	o.ring()
 	for !o.closed && (o.owed > 0 || len(o.pending)+o.flying > 0) {
 		o.changed.Wait()
@@ -140,6 +194,7 @@ func (o *outbox) drain(ctx context.Context) {
 func (o *outbox) close() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.leave()
 	o.draining, o.closed, o.pending = true, true, nil
 	o.changed.Broadcast()
 }

@@ -8,8 +8,10 @@
 // the session's outbox where the command ran, as events do where they are
 // emitted, so a client sees things in the order in which they happened.
 //
-// A client that stops reading stops its own commands at half of the backlog, and
-// is disconnected when events exceed it; nobody else waits for it. Close ends
+// Events are kept once for all clients, who read on from where they are. A client
+// that stops reading stops its own commands at half of the backlog, and is
+// disconnected when it is further behind the events than that; nobody else waits
+// for it. Close ends
 // and waits for all goroutines.
 //
 // Implements sections 2 to 4 of the QMP specification. It depends on qmp/qapi,
@@ -35,9 +37,11 @@ import (
 	"hv/qmp/qapi"
 )
 
-// DefaultBacklog is how many bytes of replies and events wait for a client that
-// does not read, besides what its socket holds. A message is kept whole, so that
-// a session holds at most this and one message.
+// DefaultBacklog is how many bytes of events are kept at least for clients that lag
+// behind, once for all of them and at most twice this; and how many bytes may wait for
+// one client, besides what its socket holds: replies up to half of it and one message,
+// and a few pages of events. Only a client that sends commands while it does not read
+// can have all events copied for it.
 const DefaultBacklog = 1 << 20
 
 // Executor runs functions one at a time, on the VM's control goroutine.
@@ -78,6 +82,9 @@ type Server struct {
 
 	crowd atomic.Int64 // sessions
 
+	compact, pretty *tape    // events, in both forms
+	deaf            []func() // ends them
+
 	mu        sync.Mutex
 	closed    bool
 	listeners map[net.Listener]struct{}
@@ -100,6 +107,8 @@ func New(cfg Config) *Server {
 		cfg.Log = l
 	}
 	s := &Server{cfg: cfg, listeners: map[net.Listener]struct{}{}, sessions: map[*session]struct{}{}}
+	s.compact, s.pretty = newTape(false, cfg.Backlog), newTape(true, cfg.Backlog)
+	s.deaf = []func(){cfg.Events.Subscribe(s.compact), cfg.Events.Subscribe(s.pretty)}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.register()
 	return s
@@ -107,6 +116,14 @@ func New(cfg Config) *Server {
 
 func (s *Server) version() qapi.VersionInfo {
 	return qapi.VersionInfo{Qemu: qemu, Package: s.cfg.Version}
+}
+
+// tape returns the events in the form that a monitor wants.
+func (s *Server) tape(pretty bool) *tape {
+	if pretty {
+		return s.pretty
+	}
+	return s.compact
 }
 
 // register adds the protocol's own commands.
@@ -235,6 +252,9 @@ func (s *Server) Close(ctx context.Context) error {
 	}
 	drained.Wait()
 	s.wg.Wait()
+	for _, f := range s.deaf {
+		f()
+	}
 	return ctx.Err()
 }
 

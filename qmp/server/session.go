@@ -7,7 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"hv/qmp/events"
 	"hv/qmp/qapi"
 	"hv/qmp/wire"
 )
@@ -30,8 +29,8 @@ type session struct {
 	stop    chan struct{} // closed when it is to end
 	shut    func()        // ends it, once
 
-	caps        atomic.Pointer[capabilities] // nil until negotiated
-	unsubscribe func()                       // nil until subscribed to events
+	caps    atomic.Pointer[capabilities] // nil until negotiated
+	listens bool                         // to events
 
 	came   *batch // the descriptors that came last, nil for none; for the reading goroutine
 	oobBuf []byte // for them
@@ -65,6 +64,7 @@ func newSession(srv *Server, rwc io.ReadWriteCloser, m Monitor) *session {
 	}
 	s.ctx = context.WithValue(srv.ctx, sessionKey{}, s)
 	s.inBand, s.outOfBand = newLane(s), newLane(s)
+	s.out.lost = s.drop
 	s.shut = sync.OnceFunc(func() {
 		s.out.close()
 		close(s.stop)
@@ -85,9 +85,7 @@ func (s *session) run() {
 	}
 	s.lanes.Wait()
 	s.came.release()
-	if s.unsubscribe != nil {
-		s.unsubscribe()
-	}
+	s.out.deafen()
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	s.out.drain(ctx)
 	cancel()
@@ -98,7 +96,7 @@ func (s *session) run() {
 func (s *session) greet() {
 	e := qapi.NewEncoder(s.monitor.Pretty)
 	wire.WriteGreeting(e, s.srv.version(), qapi.QMPCapabilityList{qapi.QMPCapabilityOob})
-	s.out.event(e.Bytes())
+	s.out.add(e.Bytes())
 }
 
 // write writes what others than the client's own commands add. In a crowd of
@@ -108,14 +106,15 @@ func (s *session) write() {
 	defer rest.Stop()
 	<-rest.C
 	for {
+		more := false
 		select {
 		case <-s.out.wake:
-			s.out.flush()
+			more = s.out.flush()
 		case <-s.stop:
 			return
 		}
 		d := s.srv.pace()
-		if d == 0 {
+		if d == 0 || more {
 			continue
 		}
 		rest.Reset(d)
@@ -214,22 +213,15 @@ func negotiate(ctx context.Context, args qapi.QmpCapabilitiesArgs) (qapi.Empty, 
 // replied adds a reply. Events come after the one that ends negotiation.
 func (s *session) replied(msg []byte) (waiting int) {
 	waiting = s.out.reply(msg)
-	if s.unsubscribe == nil && s.caps.Load() != nil {
-		s.unsubscribe = s.srv.cfg.Events.Subscribe(s)
+	if !s.listens && s.caps.Load() != nil {
+		s.listens = true
+		s.out.listen(s.srv.tape(s.monitor.Pretty))
 	}
 	return waiting
 }
 
-// Deliver implements events.Sink.
-func (s *session) Deliver(m events.Message) {
-	msg := m.Compact
-	if s.monitor.Pretty {
-		msg = m.Pretty
-	}
-	if s.out.event(msg) {
-		return
-	}
-	s.out.close()
+// drop disconnects a client that does not read.
+func (s *session) drop() {
 	s.wg.Go(func() {
 		s.shut()
 		s.srv.cfg.Log.WithField("monitor", s.monitor.Name).

@@ -1,0 +1,129 @@
+package server
+
+import (
+	"sync"
+
+	"hv/qmp/events"
+)
+
+// tape holds the latest events, once for all clients that are written to in one
+// form. Each client's outbox reads on from where it was when it has time for that,
+// so that what an event costs hardly depends on how many clients there are, nor
+// what is kept on how many of them do not read.
+type tape struct {
+	pretty bool
+	limit  int // bytes that are kept at least
+
+	mu      sync.Mutex
+	buf     []byte
+	end     uint64 // position after buf
+	members map[*outbox]struct{}
+	waiting []*outbox // members that have read it all, to be woken
+}
+
+func newTape(pretty bool, limit int) *tape {
+	return &tape{pretty: pretty, limit: limit, members: map[*outbox]struct{}{}}
+}
+
+// Deliver implements events.Sink.
+func (t *tape) Deliver(m events.Message) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.members) == 0 {
+		return
+	}
+	msg := m.Compact
+	if t.pretty {
+		msg = m.Pretty
+	}
+	if len(t.buf)+len(msg) > 2*t.limit {
+		t.trim()
+	}
+	t.buf = append(t.buf, msg...)
+	t.end += uint64(len(msg))
+	for _, o := range t.waiting {
+		o.waits = false
+		o.ring()
+	}
+	t.waiting = t.waiting[:0]
+}
+
+// trim forgets the older half, and gives up members that have not read that.
+func (t *tape) trim() {
+	t.buf = append(t.buf[:0], t.buf[max(0, len(t.buf)-t.limit):]...)
+	for o := range t.members {
+		if o.at < t.end-uint64(len(t.buf)) {
+			t.lose(o)
+		}
+	}
+}
+
+func (t *tape) lose(o *outbox) {
+	t.remove(o)
+	o.lost()
+}
+
+func (t *tape) remove(o *outbox) {
+	delete(t.members, o)
+	if len(t.members) == 0 {
+		t.buf, t.waiting = nil, nil
+	}
+}
+
+// join makes an outbox read from here on.
+func (t *tape) join(o *outbox) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.members[o] = struct{}{}
+	o.at = t.end
+	t.wait(o)
+}
+
+func (t *tape) wait(o *outbox) {
+	if !o.waits {
+		o.waits = true
+		t.waiting = append(t.waiting, o)
+	}
+}
+
+// stop makes the outbox read no further than here.
+func (t *tape) stop(o *outbox) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	o.stops, o.last = true, t.end
+}
+
+// leave makes it read nothing more.
+func (t *tape) leave(o *outbox) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.remove(o)
+}
+
+// read appends to b what an outbox has not read yet, up to room bytes, which may end
+// within an event. If it is to have no more at all the outbox is given up.
+func (t *tape) read(o *outbox, b []byte, room int, full bool) []byte {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, member := t.members[o]; !member {
+		return b
+	}
+	end := t.end
+	if o.stops {
+		end = o.last
+	}
+	n := min(int(end-o.at), room)
+	if n > 0 && full {
+		t.lose(o)
+		return b
+	}
+	if n > 0 {
+		from := t.buf[len(t.buf)-int(t.end-o.at):]
+		b = append(b, from[:n]...)
+		o.at += uint64(n)
+	}
+	if o.at == t.end {
+		t.wait(o)
+	}
+	return b
+}
