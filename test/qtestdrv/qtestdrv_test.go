@@ -286,6 +286,33 @@ func TestEmptyMachine(t *testing.T) {
 	}
 }
 
+// TestPreconfig: qtest answers before there is a machine.
+func TestPreconfig(t *testing.T) {
+	d, _, c := withQMP(t, "-preconfig", "-m", "16")
+	if got := d.Do("endianness"); got != "little" {
+		t.Error(got)
+	}
+	d.Store(0, 4, 1)
+	if got := d.Load(0, 4); got != 0xffff_ffff {
+		t.Errorf("memory that is not there reads %#x", got)
+	}
+	d.Out(0x70, 1, 0)
+	if got := d.In(0x71, 1); got != 0xff {
+		t.Errorf("a port that is not there reads %#x", got)
+	}
+	call(t, c, qapi.CmdXExitPreconfig, qapi.Empty{})
+	d.Store(0, 4, 1)
+	if got := d.Load(0, 4); got != 1 {
+		t.Errorf("memory reads %#x", got)
+	}
+	if id := d.Function(0, 0).Config(0, 4); id != 0x29c08086 {
+		t.Errorf("the host bridge is %#x", id)
+	}
+	if s := call(t, c, qapi.CmdQueryStatus, qapi.Empty{}); !s.Running {
+		t.Errorf("%+v", s)
+	}
+}
+
 // TestLogFile: what went over the connection is in the file of -qtest-log.
 func TestLogFile(t *testing.T) {
 	log := filepath.Join(t.TempDir(), "log")
