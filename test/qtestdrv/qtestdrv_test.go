@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,12 +21,22 @@ func hv(t *testing.T, args ...string) (*Driver, *hvrun.Proc) {
 	return Start(t, hvrun.Binary(t), append([]string{"-nodefaults"}, args...)...)
 }
 
-// withQMP is hv with a client of its monitor.
+// withQMP is hv with a client of its monitor, once it runs or waits to be configured.
 func withQMP(t *testing.T, args ...string) (*Driver, *hvrun.Proc, *client.Client) {
 	t.Helper()
 	socket := filepath.Join(t.TempDir(), "qmp")
 	d, p := hv(t, append(args, "-qmp", "unix:"+socket+",server=on,wait=off")...)
-	return d, p, hvrun.Dial(t, p, socket)
+	c := hvrun.Dial(t, p, socket)
+	if !slices.Contains(args, "-preconfig") {
+		awaitRunning(t, d, c)
+	}
+	return d, p, c
+}
+
+// awaitRunning waits for what a VM does by itself at its start.
+func awaitRunning(t *testing.T, d *Driver, c *client.Client) {
+	t.Helper()
+	d.Await("running machine", func() bool { return call(t, c, qapi.CmdQueryStatus, qapi.Empty{}).Running })
 }
 
 func call[A, R any, PA qapi.Codec[A], PR qapi.Codec[R]](t *testing.T, c *client.Client, cmd qapi.Command[A, R], a A) R {
@@ -192,9 +203,6 @@ func TestMonitor(t *testing.T) {
 	if k := call(t, c, qapi.CmdQueryKvm, qapi.Empty{}); k.Enabled || !k.Present {
 		t.Errorf("%+v", k)
 	}
-	if s := call(t, c, qapi.CmdQueryStatus, qapi.Empty{}); !s.Running {
-		t.Errorf("%+v", s)
-	}
 	tids := map[int64]bool{}
 	for _, cpu := range call(t, c, qapi.CmdQueryCpusFast, qapi.Empty{}) {
 		tids[cpu.ThreadId] = true
@@ -284,6 +292,31 @@ func TestEmptyMachine(t *testing.T) {
 	if got := d.Do("endianness"); got != "little" {
 		t.Error(got)
 	}
+}
+
+// TestPreconfig: qtest answers before there is a machine.
+func TestPreconfig(t *testing.T) {
+	d, _, c := withQMP(t, "-preconfig", "-m", "16")
+	if got := d.Do("endianness"); got != "little" {
+		t.Error(got)
+	}
+	d.Store(0, 4, 1)
+	if got := d.Load(0, 4); got != 0xffff_ffff {
+		t.Errorf("memory that is not there reads %#x", got)
+	}
+	d.Out(0x70, 1, 0)
+	if got := d.In(0x71, 1); got != 0xff {
+		t.Errorf("a port that is not there reads %#x", got)
+	}
+	call(t, c, qapi.CmdXExitPreconfig, qapi.Empty{})
+	d.Store(0, 4, 1)
+	if got := d.Load(0, 4); got != 1 {
+		t.Errorf("memory reads %#x", got)
+	}
+	if id := d.Function(0, 0).Config(0, 4); id != 0x29c08086 {
+		t.Errorf("the host bridge is %#x", id)
+	}
+	awaitRunning(t, d, c)
 }
 
 // TestLogFile: what went over the connection is in the file of -qtest-log.
