@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"hv/hypervisor/kvm"
+	"hv/hypervisor/mem"
 	"hv/qmp/qapi"
 )
 
@@ -196,15 +197,22 @@ func (v *VM) Interrupts() string {
 // RAMBlocks lists the pieces of RAM by their backends.
 func (v *VM) RAMBlocks() string {
 	out := fmt.Sprintf("%24s %8s  %18s %18s %18s\n", "Block Name", "PSize", "Offset", "Used", "Total")
-	if v.hw.mem == nil {
-		return out
+	at := uint64(0)
+	for _, m := range v.MemoryBackends() {
+		out += fmt.Sprintf("%24s %8s  0x%016x 0x%016x 0x%016x\n", *m.Id, sizeText(v.pageSize(*m.Id)), at, m.Size, m.Size)
+		at += m.Size
 	}
-	c := ramConfig(v.cfg)
-	page := "4 KiB"
-	if c.HugeTLB {
-		page = sizeText(max(c.HugeTLBSize, 2<<20))
+	return out
+}
+
+// pageSize returns the size of the pages of a memory backend.
+func (v *VM) pageSize(id string) uint64 {
+	for _, o := range v.objects.all {
+		if m := o.Memory; o.ID == id && m != nil && m.HugeTLB {
+			return max(uint64(m.HugeTLBSize), 2<<20)
+		}
 	}
-	return out + fmt.Sprintf("%24s %8s  0x%016x 0x%016x 0x%016x\n", c.ID, page, 0, c.Size, c.Size)
+	return mem.PageSize
 }
 
 // sizeText returns a power of two in the largest unit.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 
-	"hv/hypervisor/machine"
 	"hv/hypervisor/vcpu"
 	"hv/qmp/events"
 	"hv/qmp/qapi"
@@ -12,7 +11,7 @@ import (
 
 // suspended is the board's word that the guest suspended itself.
 func (v *VM) suspended() {
-	v.hw.cpus.RequestPause()
+	v.hw.kick()
 	v.control.Post(func() {
 		if v.control.Suspend() {
 			events.Emit(v.events, qapi.EventSuspend, qapi.Empty{})
@@ -45,11 +44,14 @@ func (h *hardware) wake() error {
 	if err != nil {
 		return err
 	}
-	mtrrs := vcpu.FirmwareMTRRs(machine.HoleBase, h.cpuid.PhysBits())
+	if h.cpus == nil {
+		return nil
+	}
 	return h.cpus.Reset(func(c *vcpu.VCPU) vcpu.Entry {
-		if c.Index() != 0 {
-			return vcpu.Entry{Mode: vcpu.ModeWaitForSIPI, MSRs: mtrrs}
+		e := h.waiting()
+		if c.Index() == 0 {
+			e.Mode, e.RIP = vcpu.ModeRealAt, uint64(vector)
 		}
-		return vcpu.Entry{Mode: vcpu.ModeRealAt, RIP: uint64(vector), MSRs: mtrrs}
+		return e
 	})
 }
