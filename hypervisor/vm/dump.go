@@ -196,7 +196,7 @@ func (v *VM) afterDump() {
 // core gathers what is to be dumped. The VM is paused.
 func (v *VM) core(a *qapi.DumpGuestMemoryArgs) (*coredump.Dump, error) {
 	d := &coredump.Dump{}
-	for _, r := range v.RAM().Regions() {
+	for _, r := range v.hw.plugged(v.RAM().Regions()) {
 		d.Blocks = append(d.Blocks, coredump.Block{Base: r.Base, Data: r.Data})
 	}
 	if a.Begin != nil {

@@ -236,6 +236,25 @@ func (v *VM) MemoryDevices() qapi.MemoryDeviceInfoList {
 	return out
 }
 
+// plugged returns regions without what is unplugged: to read that would take memory from
+// the host.
+func (h *hardware) plugged(regions []mem.Region) []mem.Region {
+	var out []mem.Region
+	for _, r := range regions {
+		i := slices.IndexFunc(h.memories, func(d *virtiomem.Device) bool { return d.Config().Addr == r.Base })
+		if i < 0 {
+			out = append(out, r)
+			continue
+		}
+		for off, n := range h.memories[i].Plugged() {
+			out = append(out, mem.Region{
+				Base: r.Base + off, Data: r.Data[off : off+n : off+n], FD: r.FD, Offset: r.Offset + int64(off), Device: true,
+			})
+		}
+	}
+	return out
+}
+
 // memoryChanged tells that a guest plugged or unplugged memory.
 func (v *VM) memoryChanged(in *qdev.Instance, size uint64) {
 	e := qapi.MemoryDeviceSizeChangeEvent{Size: size, QomPath: in.Path()}

@@ -98,7 +98,13 @@ func isVirtio(d *qdev.Driver) bool {
 }
 
 // virtioType returns the type of the device behind a virtio driver's PCI function.
-func virtioType(d *qdev.Driver) string { return strings.TrimSuffix(d.Name, "-pci") + "-device" }
+func virtioType(d *qdev.Driver) string {
+	name := strings.TrimSuffix(d.Name, "-pci")
+	if isMemory(d) {
+		return name // unlike all others
+	}
+	return name + "-device"
+}
 
 // machineType returns the type of the machine object.
 func machineType(t *machine.Type) string { return t.Name + "-machine" }

@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"hv/qmp/qapi"
@@ -31,6 +33,17 @@ func (v *vm) request(t testing.TB, id string, size int64) {
 	v.works(t, "qom-set", fmt.Sprintf(`{"path":"%s","property":"requested-size","value":%d}`, id, size))
 }
 
+// dumped dumps guest memory, of which there must be so much.
+func (v *vm) dumped(t testing.TB, size int64) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "core")
+	v.works(t, "dump-guest-memory", fmt.Sprintf(`{"paging":false,"protocol":"file:%s"}`, path))
+	st, err := os.Stat(path)
+	if err != nil || st.Size() < size || st.Size() > size+mib {
+		t.Errorf("dump of %v bytes, %v", st.Size(), err)
+	}
+}
+
 // TestMemoryDevice has the guest follow what is requested, and lose it at a reset.
 func TestMemoryDevice(t *testing.T) {
 	for name, backend := range map[string]string{
@@ -48,6 +61,7 @@ func TestMemoryDevice(t *testing.T) {
 			v.resized(t, "vm", 64*mib)
 			v.Expect(t, `guest: vmem .* plugged=67108864 .* bad=0\r\nguest: done`)
 			v.do(t, "stop")
+			v.dumped(t, 128*mib)
 			v.do(t, "system_reset")
 			v.resized(t, "vm", 0)
 			v.failing(t, "virtio based memory devices cannot be unplugged", "device_del", `{"id":"vm"}`)

@@ -44,7 +44,7 @@ func growsAndShrinks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, requested := range []int{512, 768, 128, 0} {
+	for _, requested := range []int{256, 384, 128, 0} {
 		from := len(p.Output())
 		request(t, c, requested*mib)
 		plugged(t, p, c, requested*mib)

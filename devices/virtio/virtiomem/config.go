@@ -3,6 +3,8 @@ package virtiomem
 import (
 	"encoding/binary"
 	"fmt"
+	"iter"
+	"slices"
 )
 
 // Offsets in the configuration space (§5.15.4).
@@ -54,6 +56,25 @@ func (d *Device) extent(requested uint64) uint64 {
 
 // Config returns what the device was made with.
 func (d *Device) Config() Config { return d.cfg }
+
+// Plugged yields what is plugged as offsets in the region, with the length of each piece.
+func (d *Device) Plugged() iter.Seq2[uint64, uint64] {
+	d.work.Lock()
+	blocks := slices.Clone(d.plugged)
+	d.work.Unlock()
+	return func(yield func(off, n uint64) bool) {
+		for i := 0; i < len(blocks); {
+			j := i
+			for j < len(blocks) && blocks[j] {
+				j++
+			}
+			if j > i && !yield(uint64(i)*d.cfg.Block, uint64(j-i)*d.cfg.Block) {
+				return
+			}
+			i = j + 1
+		}
+	}
+}
 
 // PluggedSize returns how many bytes the guest has plugged.
 func (d *Device) PluggedSize() uint64 {

@@ -3,6 +3,7 @@ package virtiomem
 import (
 	"encoding/binary"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -123,6 +124,9 @@ func TestPlugAndUnplug(t *testing.T) {
 		r.want(reqPlug, 10, 5, respNACK)   // more than requested
 		r.want(reqUnplug, 3, 4, respError) // some are unplugged
 		r.want(reqUnplug, 1, 2, respACK)
+		if got := maps.Collect(r.dev.Plugged()); !maps.Equal(got, map[uint64]uint64{0: block, 3 * block: block, 6 * block: 2 * block}) {
+			t.Errorf("plugged %x", got)
+		}
 		populated, discarded := r.host.take()
 		if populated != nil || !slices.Equal(discarded, [][2]uint64{{block, 2 * block}}) {
 			t.Errorf("populated %x, discarded %x", populated, discarded)

@@ -18,7 +18,7 @@ func (d *Device) QOM() []qom.Property {
 			Set: func(v qapi.Value) error {
 				n, ok := v.Uint64()
 				if !ok {
-					return errors.New("Invalid parameter type for 'requested-size', expected: uint64")
+					return errors.New("Parameter 'requested-size' expects uint64")
 				}
 				return d.SetRequestedSize(n)
 			},

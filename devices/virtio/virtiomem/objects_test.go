@@ -34,8 +34,8 @@ func TestObject(t *testing.T) {
 		value qom.Getter
 		want  string
 	}{
-		{"requested-size", qom.Str("1G"), "expected: uint64"},
-		{"requested-size", qom.Int(-1), "expected: uint64"},
+		{"requested-size", qom.Str("1G"), "expects uint64"},
+		{"requested-size", qom.Int(-1), "expects uint64"},
 		{"requested-size", qom.Uint(1), "multiples of 'block-size'"},
 		{"block-size", qom.Uint(mib), "'block-size' cannot be changed"},
 		{"size", qom.Uint(0), "not writable"},
