@@ -5,14 +5,13 @@
 // after the other, and one that writes events; a client that enabled out-of-band
 // execution has one more, for its commands in band. In-band commands of all
 // sessions run serialised by the Executor, except those that wait. A reply joins
-// the session's outbox where the command ran, as events do where they are
-// emitted, so a client sees things in the order in which they happened.
+// the session's outbox where the command ran, after the events until then, so a
+// client sees things in the order in which they happened.
 //
 // Events are kept once for all clients, who read on from where they are. A client
 // that stops reading stops its own commands at half of the backlog, and is
 // disconnected when it is further behind the events than that; nobody else waits
-// for it. Close ends
-// and waits for all goroutines.
+// for it. Close ends and waits for all goroutines.
 //
 // Implements sections 2 to 4 of the QMP specification. It depends on qmp/qapi,
 // qmp/wire, qmp/dispatch and qmp/events.

@@ -32,9 +32,8 @@ with QEMUMonitorProtocol(sys.argv[1], nickname="interop") as qmp:
     assert qmp.pull_event() is None
     names = [c["name"] for c in qmp.command("query-commands")]
     assert "qmp_capabilities" in names, names
-    if "getfd" in names:
-        with open(os.devnull, "rb") as file:
-            qmp.send_fd_scm(file.fileno())
-        qmp.command("getfd", fdname="null")
-        qmp.command("closefd", fdname="null")
+    with open(os.devnull, "rb") as file:
+        qmp.send_fd_scm(file.fileno())
+    qmp.command("getfd", fdname="null")
+    qmp.command("closefd", fdname="null")
 print("legacy: all is well")

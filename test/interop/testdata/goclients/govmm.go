@@ -50,8 +50,7 @@ func govmm(socket string, commands []string) error {
 		"query-hotpluggable-cpus": func() error { _, err := q.ExecuteQueryHotpluggableCPUs(ctx); return err },
 	} {
 		if !slices.Contains(commands, name) {
-			log.Print("there is no ", name)
-			continue
+			return fmt.Errorf("there is no %s", name)
 		}
 		if err := f(); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
