@@ -19,6 +19,7 @@ type cpuConfig struct {
 	Die    int32 `prop:"die-id" default:"-1"`
 	Core   int32 `prop:"core-id" default:"-1"`
 	Thread int32 `prop:"thread-id" default:"-1"`
+	Node   int32 `prop:"node-id" default:"-1"`
 }
 
 // cpuDrivers are the drivers of vCPUs, one for each model; a machine takes those of its own.
@@ -68,6 +69,9 @@ func (v *VM) cpuIndex(c *cpuConfig) (int, error) {
 	smp := v.cfg.SMP
 	if smp.Dies == 1 && c.Die < 0 {
 		c.Die = 0
+	}
+	if c.Node > 0 {
+		return 0, errors.New("invalid node-id, must be 0")
 	}
 	index := 0
 	for _, l := range []struct {

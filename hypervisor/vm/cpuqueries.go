@@ -51,6 +51,9 @@ func (v *VM) place(index int) qapi.CpuInstanceProperties {
 	if v.cfg.SMP.Dies > 1 {
 		p.DieId = &at[2]
 	}
+	if v.hasNode() {
+		p.NodeId = new(int64)
+	}
 	return p
 }
 

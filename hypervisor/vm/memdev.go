@@ -236,6 +236,25 @@ func (v *VM) MemoryDevices() qapi.MemoryDeviceInfoList {
 	return out
 }
 
+// hasNode reports whether the machine has a NUMA node, as it does if memory can come.
+func (v *VM) hasNode() bool {
+	return v.hw.board != nil && v.hw.board.Type().Kind == machine.Q35 && v.hw.layout.DeviceSize > 0
+}
+
+// Nodes lists the NUMA nodes with their processors and memory.
+func (v *VM) Nodes() string {
+	if !v.hasNode() {
+		return "0 nodes\n"
+	}
+	out := "1 nodes\nnode 0 cpus:"
+	for _, c := range v.CPUs() {
+		out += fmt.Sprintf(" %d", c.CpuIndex)
+	}
+	m := v.MemorySize()
+	plugged := *m.PluggedMemory
+	return out + fmt.Sprintf("\nnode 0 size: %d MB\nnode 0 plugged: %d MB\n", (m.BaseMemory+plugged)>>20, plugged>>20)
+}
+
 // plugged returns regions without what is unplugged: to read that would take memory from
 // the host.
 func (h *hardware) plugged(regions []mem.Region) []mem.Region {

@@ -28,6 +28,7 @@ type Counter interface {
 type Inspector interface {
 	Interrupts() string
 	RAMBlocks() string
+	Nodes() string
 	// GenerationID returns the identifier that a vmgenid device has.
 	GenerationID() (string, error)
 }
@@ -103,7 +104,7 @@ func registerCounter(t *dispatch.Table, vm Counter) {
 
 func registerInspector(t *dispatch.Table, vm Inspector) {
 	for cmd, text := range map[*qapi.Command[qapi.Empty, qapi.HumanReadableText]]func() string{
-		&qapi.CmdXQueryIrq: vm.Interrupts, &qapi.CmdXQueryRamblock: vm.RAMBlocks,
+		&qapi.CmdXQueryIrq: vm.Interrupts, &qapi.CmdXQueryRamblock: vm.RAMBlocks, &qapi.CmdXQueryNuma: vm.Nodes,
 	} {
 		dispatch.Register(t, *cmd, func(context.Context, qapi.Empty) (qapi.HumanReadableText, error) {
 			return qapi.HumanReadableText{HumanReadableText: text()}, nil
@@ -112,8 +113,5 @@ func registerInspector(t *dispatch.Table, vm Inspector) {
 	dispatch.Register(t, qapi.CmdQueryVmGenerationId, func(context.Context, qapi.Empty) (qapi.GuidInfo, error) {
 		id, err := vm.GenerationID()
 		return qapi.GuidInfo{Guid: id}, err
-	})
-	dispatch.Register(t, qapi.CmdXQueryNuma, func(context.Context, qapi.Empty) (qapi.HumanReadableText, error) {
-		return qapi.HumanReadableText{HumanReadableText: "0 nodes\n"}, nil
 	})
 }

@@ -36,6 +36,7 @@ func TestAddCPUs(t *testing.T) {
 		return fmt.Sprintf(`{"driver":"host-x86_64-cpu","id":"c","socket-id":%d,"core-id":%d,"thread-id":0}`, socket, core)
 	}
 	v.failing(t, "expected cpu type: 'host-x86_64-cpu', actual 'qemu64-x86_64-cpu'", "device_add", `{"driver":"qemu64-x86_64-cpu","socket-id":1,"core-id":0,"thread-id":0}`)
+	v.failing(t, "invalid node-id, must be 0", "device_add", `{"driver":"host-x86_64-cpu","socket-id":1,"core-id":0,"thread-id":0,"node-id":1}`)
 	v.failing(t, "CPU core-id is not set", "device_add", `{"driver":"host-x86_64-cpu","socket-id":1}`)
 	v.failing(t, "Invalid CPU socket-id: 2 must be in range 0:1", "device_add", at(2, 0))
 	v.failing(t, "CPU[0] with APIC ID 0 exists", "device_add", at(0, 0))

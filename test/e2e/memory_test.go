@@ -62,6 +62,9 @@ func TestMemoryDevice(t *testing.T) {
 			v.Expect(t, `guest: vmem .* plugged=67108864 .* bad=0\r\nguest: done`)
 			v.do(t, "stop")
 			v.dumped(t, 128*mib)
+			if got := ask(t, v, qapi.CmdXQueryNuma, qapi.Empty{}).HumanReadableText; got != "1 nodes\nnode 0 cpus: 0\nnode 0 size: 128 MB\nnode 0 plugged: 64 MB\n" {
+				t.Errorf("nodes %q", got)
+			}
 			v.do(t, "system_reset")
 			v.resized(t, "vm", 0)
 			v.failing(t, "virtio based memory devices cannot be unplugged", "device_del", `{"id":"vm"}`)
@@ -99,6 +102,11 @@ func TestMemoryDevicePlug(t *testing.T) {
 	for id, addr := range map[string]int64{"vm0": 4362076160, "vm1": 4630511616} {
 		if n, _ := ask(t, v, qapi.CmdQomGet, qapi.QomGetArgs{Path: id, Property: "memaddr"}).Int64(); n != addr {
 			t.Errorf("%s is at %#x, not %#x", id, n, addr)
+		}
+	}
+	for _, c := range ask(t, v, qapi.CmdQueryCpusFast, qapi.Empty{}) {
+		if c.Props.NodeId == nil || *c.Props.NodeId != 0 {
+			t.Errorf("CPU %d is in no node", c.CpuIndex)
 		}
 	}
 	list := ask(t, v, qapi.CmdQueryMemoryDevices, qapi.Empty{})
