@@ -15,12 +15,23 @@ func Objects(cfg any) []qom.Property {
 	var out []qom.Property
 	for _, p := range Properties(cfg) {
 		q := qom.Property{Name: p.Name, Type: p.Type, Desc: p.Desc, Get: getter(reflect.ValueOf(cfg).Elem().FieldByIndex(p.field))}
+		if p.Link != "" {
+			q.Type, q.Get = "link<"+p.Link+">", link(reflect.ValueOf(cfg).Elem().FieldByIndex(p.field).String())
+		}
 		if p.Default != "" {
 			q.Default = getter(defaults.Elem().FieldByIndex(p.field))
 		}
 		out = append(out, q)
 	}
 	return out
+}
+
+// link is the path of an object, "" for none.
+func link(id string) qom.Getter {
+	if id == "" {
+		return qom.Str("")
+	}
+	return qom.Str("/objects/" + id)
 }
 
 // getter reads a field as it is now.

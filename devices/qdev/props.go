@@ -25,6 +25,9 @@ type enum interface{ Values() []string }
 type Property struct {
 	Name, Type, Desc string
 	Default          string
+	// Link is the type of the object under /objects that the property names; "" for a
+	// property that names none.
+	Link string
 	field            []int
 }
 
@@ -46,7 +49,7 @@ func collect(t reflect.Type, index []int) []Property {
 			continue
 		}
 		if name := f.Tag.Get("prop"); name != "" {
-			out = append(out, Property{Name: name, Type: typeName(f.Type), Desc: f.Tag.Get("desc"), Default: f.Tag.Get("default"), field: at})
+			out = append(out, Property{Name: name, Type: typeName(f.Type), Desc: f.Tag.Get("desc"), Default: f.Tag.Get("default"), Link: f.Tag.Get("link"), field: at})
 		}
 	}
 	return out

@@ -17,7 +17,7 @@ import (
 
 // memConfig is the properties of virtio-mem-pci.
 type memConfig struct {
-	Memdev       string         `prop:"memdev" desc:"ID of the memory back end that the memory is of"`
+	Memdev       string         `prop:"memdev" link:"memory-backend" desc:"ID of the memory back end that the memory is of"`
 	Block        qdev.Size      `prop:"block-size" default:"0" desc:"bytes that are plugged at once; 0 suits the back end"`
 	Requested    qdev.Size      `prop:"requested-size" default:"0" desc:"bytes that the guest is to plug"`
 	Node         uint32         `prop:"node" default:"0" desc:"NUMA node that the memory belongs to"`

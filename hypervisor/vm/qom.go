@@ -39,7 +39,7 @@ func (v *VM) Objects() *qom.Object {
 			qom.Property{Name: "filename", Type: "string", Get: qom.Str(c.Filename)}))
 	}
 	for _, o := range v.objects.all {
-		objects.Add(o.ID, qom.New(o.Type, qdev.Objects(o.Props())...))
+		objects.Add(o.ID, qom.New(o.Type, objectTexts(qdev.Objects(o.Props()))...))
 	}
 	return root
 }

@@ -70,7 +70,18 @@ func objectProps(name string) func() []qom.Property {
 	if !slices.Contains(config.ObjectTypes(), name) {
 		return nil
 	}
-	return func() []qom.Property { return qdev.Objects(config.ObjectProps(name)) }
+	return func() []qom.Property { return objectTexts(qdev.Objects(config.ObjectProps(name))) }
+}
+
+// objectTexts gives the properties of an object that are texts the type that those of
+// objects have; devices' have another.
+func objectTexts(props []qom.Property) []qom.Property {
+	for i := range props {
+		if props[i].Type == "str" {
+			props[i].Type = "string"
+		}
+	}
+	return props
 }
 
 // driverTypes returns the types of devices, with the abstract ones that only they have.

@@ -15,7 +15,7 @@ import (
 
 // Config is the device's properties.
 type Config struct {
-	RNG      string `prop:"rng" desc:"ID of the object that entropy comes from"`
+	RNG      string `prop:"rng" link:"rng-backend" desc:"ID of the object that entropy comes from"`
 	MaxBytes uint64 `prop:"max-bytes" default:"0x7fffffffffffffff" desc:"bytes that the guest gets in each period"`
 	Period   uint32 `prop:"period" default:"65536" desc:"length of a period in milliseconds"`
 }
