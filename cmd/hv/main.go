@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"strconv"
 	"syscall"
@@ -31,14 +32,22 @@ import (
 // version is set by the linker.
 var version = "unknown"
 
+// The first thread is kept from everything else: a vCPU on it would have the process's own
+// id, by which managers tell vCPUs from the process, and give the process its name.
+func init() { runtime.LockOSThread() }
+
 func main() {
 	program := filepath.Base(os.Args[0])
-	status, err := run(program, os.Args[1:])
-	if err != nil {
-		fmt.Fprintf(os.Stderr, "%s: %v\n", program, err)
-		status = 1
-	}
-	os.Exit(status)
+	ended := make(chan int)
+	go func() {
+		status, err := run(program, os.Args[1:])
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "%s: %v\n", program, err)
+			status = 1
+		}
+		ended <- status
+	}()
+	os.Exit(<-ended)
 }
 
 func run(program string, args []string) (int, error) {
