@@ -27,8 +27,8 @@ type Property struct {
 	Default          string
 	// Link is the type of the object under /objects that the property names; "" for a
 	// property that names none.
-	Link string
-	field            []int
+	Link  string
+	field []int
 }
 
 var macType = reflect.TypeFor[net.HardwareAddr]()
