@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -38,8 +39,6 @@ type Config struct {
 	WriteThrough bool // every write is durable when it completes
 	Discard      bool // pass discards on
 	Threads      bool // no io_uring
-	Lock         bool
-	Shared       bool // others may write too
 }
 
 // File is an open image.
@@ -47,11 +46,13 @@ type File struct {
 	cfg   Config
 	f     *os.File
 	fd    int
-	size  uint64
+	size  atomic.Uint64
 	block bool // a block device
+
+	held, notShared uint8 // what is locked
 }
 
-// Open opens an image and locks it.
+// Open opens an image, which is locked for nobody yet.
 func Open(cfg Config) (*File, error) {
 	f := cfg.Opened
 	if f == nil {
@@ -64,12 +65,6 @@ func Open(cfg Config) (*File, error) {
 	if err := file.inspect(); err != nil {
 		f.Close()
 		return nil, err
-	}
-	if cfg.Lock && !file.block {
-		if err := file.lock(); err != nil {
-			f.Close()
-			return nil, err
-		}
 	}
 	return file, nil
 }
@@ -98,14 +93,14 @@ func (f *File) inspect() error {
 	}
 	switch mode := st.Mode(); {
 	case mode.IsRegular():
-		f.size = uint64(st.Size())
+		f.size.Store(uint64(st.Size()))
 	case mode&os.ModeDevice != 0 && mode&os.ModeCharDevice == 0:
 		f.block = true
 		end, err := unix.Seek(f.fd, 0, unix.SEEK_END)
 		if err != nil {
 			return fmt.Errorf("%s: size: %w", f.cfg.Path, err)
 		}
-		f.size = uint64(end)
+		f.size.Store(uint64(end))
 	default:
 		return fmt.Errorf("%s: neither a file nor a block device", f.cfg.Path)
 	}
@@ -113,7 +108,10 @@ func (f *File) inspect() error {
 }
 
 // Size returns the image's size in bytes.
-func (f *File) Size() uint64 { return f.size }
+func (f *File) Size() uint64 { return f.size.Load() }
+
+// IsDevice reports whether it is a block device.
+func (f *File) IsDevice() bool { return f.block }
 
 // ReadOnly reports whether writes are refused.
 func (f *File) ReadOnly() bool { return f.cfg.ReadOnly }
@@ -134,73 +132,3 @@ func (f *File) Flush() error {
 
 // Close closes the image, which releases its locks.
 func (f *File) Close() error { return f.f.Close() }
-
-// Bytes that are locked for permissions, from QEMU's block/file-posix.c: held ones
-// and ones that are not shared.
-const (
-	lockHeld      = 100
-	lockNotShared = 200
-
-	permConsistentRead = 0
-	permWrite          = 1
-	permResize         = 3
-)
-
-// lock takes the locks of a device that reads, and writes unless it is read-only, and
-// shares what Config says.
-func (f *File) lock() error {
-	held := []int64{permConsistentRead}
-	notShared := []int64{}
-	if !f.cfg.ReadOnly {
-		held = append(held, permWrite)
-	}
-	if !f.cfg.Shared {
-		notShared = append(notShared, permWrite, permResize)
-	}
-	for _, p := range held {
-		if err := f.lockByte(lockHeld+p, unix.F_RDLCK, unix.F_OFD_SETLK); err != nil {
-			return f.refused(err)
-		}
-	}
-	for _, p := range notShared {
-		if err := f.lockByte(lockNotShared+p, unix.F_RDLCK, unix.F_OFD_SETLK); err != nil {
-			return f.refused(err)
-		}
-	}
-	return f.conflicts(held, notShared)
-}
-
-// conflicts looks for others that hold what is not shared with them, or do not
-// share what is held.
-func (f *File) conflicts(held, notShared []int64) error {
-	for _, p := range held {
-		if f.taken(lockNotShared + p) {
-			return f.refused(unix.EAGAIN)
-		}
-	}
-	for _, p := range notShared {
-		if f.taken(lockHeld + p) {
-			return f.refused(unix.EAGAIN)
-		}
-	}
-	return nil
-}
-
-func (f *File) lockByte(at int64, kind int16, cmd int) error {
-	l := unix.Flock_t{Type: kind, Start: at, Len: 1}
-	return unix.FcntlFlock(uintptr(f.fd), cmd, &l)
-}
-
-// taken reports whether somebody else has a lock on a byte.
-func (f *File) taken(at int64) bool {
-	l := unix.Flock_t{Type: unix.F_WRLCK, Start: at, Len: 1}
-	err := unix.FcntlFlock(uintptr(f.fd), unix.F_OFD_GETLK, &l)
-	return err == nil && l.Type != unix.F_UNLCK
-}
-
-func (f *File) refused(err error) error {
-	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
-		return fmt.Errorf("%s: another process uses the image; end it, or use share-rw=on on both sides", f.cfg.Path)
-	}
-	return fmt.Errorf("%s: lock: %w", f.cfg.Path, err)
-}

@@ -2,6 +2,7 @@ package hostfile
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -241,22 +242,90 @@ func TestManyAtOnce(t *testing.T) {
 	})
 }
 
+// The bits of SetLocks that a disk has.
+const (
+	reads, writes, resizes = 1, 2, 8
+	disk, reader           = reads | writes, reads
+	alone                  = writes | resizes
+)
+
 func TestLocks(t *testing.T) {
 	path := newImage(t)
-	a := open(t, Config{Path: path, Lock: true})
-	if _, err := Open(Config{Path: path, Lock: true}); err == nil || !strings.Contains(err.Error(), "another process uses the image") {
-		t.Errorf("two writers: %v", err)
+	a, b := open(t, Config{Path: path}), open(t, Config{Path: path, ReadOnly: true})
+	for _, c := range []struct {
+		held, notShared           uint8
+		otherHeld, otherNotShared uint8
+		want                      string
+	}{
+		{disk, alone, disk, alone, `Failed to get "write" lock`},
+		{disk, alone, reader, alone, `Failed to get shared "write" lock`},
+		{reader, alone, reader, alone, ""},
+		{disk, resizes, disk, resizes, ""},
+		{disk, alone, 0, 0, ""},
+		{0, 0, disk, alone, ""},
+		{resizes, 0, reader, resizes, `Failed to get shared "resize" lock`},
+	} {
+		if err := a.SetLocks(c.held, c.notShared); err != nil {
+			t.Fatal(err)
+		}
+		err := b.SetLocks(c.otherHeld, c.otherNotShared)
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%v: %v", c, err)
+		}
+		held, notShared := b.Locks()
+		if ok := err == nil; ok != (held == c.otherHeld && notShared == c.otherNotShared) {
+			t.Errorf("%v left %x and %x", c, held, notShared)
+		}
+		if err := errors.Join(a.SetLocks(0, 0), b.SetLocks(0, 0)); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if _, err := Open(Config{Path: path, Lock: true, ReadOnly: true}); err == nil {
-		t.Error("a reader beside a writer that shares nothing")
+}
+
+// locked opens an image as a disk does that shares nothing.
+func locked(path string) (*File, error) {
+	f, err := Open(Config{Path: path})
+	if err != nil {
+		return nil, err
 	}
-	a.Close()
-	for range 2 {
-		open(t, Config{Path: path, Lock: true, ReadOnly: true})
+	if err := f.SetLocks(disk, alone); err != nil {
+		return nil, errors.Join(err, f.Close())
 	}
-	shared := newImage(t)
-	for range 2 {
-		open(t, Config{Path: shared, Lock: true, Shared: true})
+	return f, nil
+}
+
+// TestExtents tells data from holes, and changes the size.
+func TestExtents(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "holes")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f := open(t, Config{Path: path})
+	if err := f.Truncate(testSize); err != nil || f.Size() != testSize {
+		t.Fatalf("%d bytes, %v", f.Size(), err)
+	}
+	data := bytes.Repeat([]byte{1}, 64<<10)
+	if err := f.Do(OpWrite, 128<<10, int64(len(data)), [][]byte{data}); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		off, n, length int64
+		data           bool
+	}{
+		{0, testSize, 128 << 10, false},
+		{4096, 4096, 4096, false},
+		{128 << 10, testSize - 128<<10, 64 << 10, true},
+		{192 << 10, 1000, 1000, false},
+	} {
+		if n, data := f.Extent(c.off, c.n); n != c.length || data != c.data {
+			t.Errorf("at %d: %d bytes, data %v", c.off, n, data)
+		}
+	}
+	if n := f.Allocated(); n < 64<<10 || n > 128<<10 {
+		t.Errorf("it takes %d bytes", n)
+	}
+	if err := f.Truncate(-1); err == nil {
+		t.Error("a negative size")
 	}
 }
 
@@ -267,7 +336,10 @@ func TestLocksOfQEMU(t *testing.T) {
 		t.Fatal("qemu-io is missing: apt-get install qemu-utils")
 	}
 	path := newImage(t)
-	f := open(t, Config{Path: path, Lock: true})
+	f, err := locked(path)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if out, err := exec.Command(io, "-f", "raw", "-c", "write 0 512", path).CombinedOutput(); err == nil || !strings.Contains(string(out), "lock") {
 		t.Errorf("qemu-io wrote to an image in use: %v, %s", err, out)
 	}
@@ -291,7 +363,7 @@ func TestLocksOfQEMU(t *testing.T) {
 	if _, err := out.Read(make([]byte, 64)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(Config{Path: path, Lock: true}); err == nil {
+	if _, err := locked(path); err == nil {
 		t.Error("opened an image that qemu-io has open for writing")
 	}
 	in.Close()

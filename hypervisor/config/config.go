@@ -30,14 +30,16 @@ type Config struct {
 
 	Kernel, Initrd, Append string
 
-	Objects  []Object
-	Drives   []Drive
-	Netdevs  []Netdev
-	Chardevs []Chardev
-	Serials  []string // -serial, in order
-	Monitors []Monitor
-	Devices  []*qdev.Instance
-	SMBIOS   []map[string]string
+	Objects []Object
+	Drives  []Drive
+	// Blockdevs are the nodes of -blockdev.
+	Blockdevs []*qapi.BlockdevOptions
+	Netdevs   []Netdev
+	Chardevs  []Chardev
+	Serials   []string // -serial, in order
+	Monitors  []Monitor
+	Devices   []*qdev.Instance
+	SMBIOS    []map[string]string
 
 	RTC       RTC
 	Reboot    qapi.RebootAction
@@ -144,7 +146,7 @@ type Secret struct {
 // IOThread is an iothread object.
 type IOThread struct{}
 
-// Drive is a disk's back end: -drive, or a -blockdev.
+// Drive is a disk's back end, as -drive describes it.
 type Drive struct {
 	ID       string `prop:"id"`
 	File     string `prop:"file"`
@@ -158,8 +160,7 @@ type Drive struct {
 	Attach bool
 	// WriteThrough is cache=writethrough or directsync.
 	WriteThrough bool
-	// Block is a host device rather than a file.
-	Block bool
+	DetectZeroes string `prop:"detect-zeroes" default:"off"`
 }
 
 // Netdev is a host network back end.

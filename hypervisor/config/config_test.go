@@ -1,9 +1,11 @@
 package config
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -107,12 +109,37 @@ func TestDevicesAndBackends(t *testing.T) {
 func TestBlockdev(t *testing.T) {
 	c := parse(t, `-blockdev {"driver":"file","filename":"x.img","node-name":"s","auto-read-only":true,"discard":"unmap","cache":{"direct":true}} `+
 		`-blockdev {"node-name":"f","read-only":true,"driver":"raw","file":"s"} `+
-		`-blockdev driver=raw,node-name=g,file.driver=host_device,file.filename=/dev/sdz,file.aio=threads`)
-	if d := c.Drives[0]; d.ID != "f" || d.File != "x.img" || !d.ReadOnly || !d.Direct {
-		t.Errorf("%+v", d)
+		`-blockdev driver=raw,node-name=g,file.driver=host_device,file.filename=/dev/sdz,file.aio=threads,offset=1M`)
+	encoded := func(o *qapi.BlockdevOptions) string {
+		e := qapi.NewEncoder(false)
+		o.EncodeQAPI(e)
+		return string(e.Bytes())
 	}
-	if d := c.Drives[1]; d.ID != "g" || d.File != "/dev/sdz" || !d.Block || d.AIO != "threads" {
-		t.Errorf("%+v", d)
+	for i, want := range []string{
+		`{"auto-read-only": true, "cache": {"direct": true}, "discard": "unmap", "driver": "file", "filename": "x.img", "node-name": "s"}`,
+		`{"driver": "raw", "file": "s", "node-name": "f", "read-only": true}`,
+		`{"driver": "raw", "file": {"aio": "threads", "driver": "host_device", "filename": "/dev/sdz"}, "node-name": "g", "offset": 1048576}`,
+	} {
+		var got, wanted any
+		if err := errors.Join(json.Unmarshal([]byte(encoded(c.Blockdevs[i])), &got), json.Unmarshal([]byte(want), &wanted)); err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(got, wanted) {
+			t.Errorf("%v, not %v", got, wanted)
+		}
+	}
+	for line, want := range map[string]string{
+		"driver=null-co":                                "'node-name' must be specified",
+		"driver=none,node-name=n":                       "Parameter 'driver' does not accept value 'none'",
+		"driver=null-co,node-name=n,size=big":           "Parameter 'size' expects a number",
+		"driver=null-co,node-name=n,read-only=perhaps":  "Parameter 'read-only' expects 'on' or 'off'",
+		"driver=null-co,node-name=n,colour=red":         "Parameter 'colour' is unexpected",
+		"driver=raw,node-name=n,file=x,file.driver=raw": "Parameter 'file.driver' is unexpected",
+		"driver=raw,node-name=n":                        "Parameter 'file' is missing",
+	} {
+		if _, err := Parse([]string{"-blockdev", line}, testEnv()); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("-blockdev %s: %v, want %s", line, err, want)
+		}
 	}
 }
 
@@ -250,7 +277,7 @@ func TestLibvirt(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c.Name != "t1" || !c.Paused || c.Shutdown != qapi.ShutdownActionPause || c.Machine.MemoryBackend != "pc.ram" || !c.Objects[1].Memory.Share ||
-		c.Drives[0].ID != "libvirt-1-format" || c.Netdevs[0].FD != "31" || c.SMP != (SMP{1, 2, 2, 1, 1, 1}) {
+		*c.Blockdevs[1].NodeName != "libvirt-1-format" || c.Netdevs[0].FD != "31" || c.SMP != (SMP{1, 2, 2, 1, 1, 1}) {
 		t.Errorf("%+v", c)
 	}
 }

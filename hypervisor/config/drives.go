@@ -3,10 +3,12 @@ package config
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
 	"hv/devices/qdev"
+	"hv/qmp/qapi"
 )
 
 // cacheModes are the values of cache=, as cache.writeback, cache.direct and
@@ -127,8 +129,9 @@ func (p *parser) addDrive(d Drive) error {
 		key, value string
 		allowed    []string
 	}{
-		{"aio", d.AIO, []string{"io_uring", "threads"}},
+		{"aio", d.AIO, []string{"io_uring", "threads", "native"}},
 		{"discard", d.Discard, []string{"unmap", "ignore", "on", "off"}},
+		{"detect-zeroes", d.DetectZeroes, []string{"off", "on", "unmap"}},
 		{"locking", d.Locking, []string{"auto", "on", "off"}},
 	} {
 		if !slices.Contains(e.allowed, e.value) {
@@ -148,70 +151,119 @@ func (p *parser) blockdev(arg string) error {
 	return nil
 }
 
-// buildBlockdev makes a drive of a file or host_device node, or of a raw node
-// over one, which may be nested or named.
+// Options of nodes that are no strings, by the last part of their key.
+var (
+	nodeSwitches = []string{"read-only", "auto-read-only", "force-share", "direct", "no-flush", "read-zeroes"}
+	nodeNumbers  = []string{"size", "offset", "latency-ns"}
+)
+
+// buildBlockdev reads a node's description. Nodes within it have dotted keys.
 func (p *parser) buildBlockdev(ps pairs) error {
-	var d Drive
-	name, _ := ps.take("node-name")
-	driver, _ := ps.take("driver")
-	if driver == "raw" {
-		if below, ok := ps.take("file"); ok {
-			return p.renameDrive(below, name, ps)
-		}
-		var nested pairs
-		for _, kv := range ps {
-			if key, ok := strings.CutPrefix(kv.key, "file."); ok {
-				nested = append(nested, pair{key, kv.value})
-			} else {
-				nested = append(nested, kv)
-			}
-		}
-		ps = nested
-		driver, _ = ps.take("driver")
-		ps.take("node-name")
-	}
-	if driver != "file" && driver != "host_device" {
-		return fmt.Errorf("unknown driver '%s': there are file, host_device and raw", driver)
-	}
-	d.Block = driver == "host_device"
-	ps.take("auto-read-only")
-	for i, kv := range ps {
-		switch kv.key {
-		case "filename":
-			ps[i].key = "file"
-		case "read-only":
-			ps[i].key = "readonly"
-		case "id", "file", "readonly":
-			return fmt.Errorf("Invalid parameter '%s'", kv.key)
+	root := &branch{}
+	for _, kv := range ps {
+		if err := root.put(strings.Split(kv.key, "."), kv); err != nil {
+			return err
 		}
 	}
-	block := d.Block
-	if err := decode(ps, &d); err != nil {
+	var doc qapi.Document
+	if err := root.build(&doc); err != nil {
 		return err
 	}
-	d.ID, d.Block = name, block
-	return p.addDrive(d)
+	o := &qapi.BlockdevOptions{}
+	if err := o.DecodeQAPI(doc.Root()); err != nil {
+		return err
+	}
+	if o.NodeName == nil {
+		return errors.New("'node-name' must be specified for the root node")
+	}
+	p.cfg.Blockdevs = append(p.cfg.Blockdevs, o)
+	return nil
 }
 
-// renameDrive puts a raw node above a drive, which is then known by its name.
-func (p *parser) renameDrive(below, name string, ps pairs) error {
-	i := slices.IndexFunc(p.cfg.Drives, func(d Drive) bool { return d.ID == below })
+// branch is an object that dotted keys describe.
+type branch struct {
+	keys   []string
+	values []any // pair or *branch
+}
+
+// put adds what a key, cut at its dots, has.
+func (b *branch) put(path []string, kv pair) error {
+	i := slices.Index(b.keys, path[0])
 	if i < 0 {
-		return fmt.Errorf("Cannot find device='' nor node-name='%s'", below)
+		i = len(b.keys)
+		b.keys = append(b.keys, path[0])
+		b.values = append(b.values, nil)
 	}
-	var o struct {
-		ReadOnly bool   `prop:"read-only"`
-		Direct   bool   `prop:"cache.direct"`
-		NoFlush  bool   `prop:"cache.no-flush"`
-		Discard  string `prop:"discard" default:"unmap"`
+	if len(path) == 1 {
+		b.values[i] = kv
+		return nil
 	}
-	if err := decode(ps, &o); err != nil {
-		return err
+	if b.values[i] == nil {
+		b.values[i] = &branch{}
 	}
-	if err := qdev.CheckID(name); err != nil {
-		return err
+	sub, ok := b.values[i].(*branch)
+	if !ok || len(path) > maxDepth {
+		return fmt.Errorf("Parameter '%s' is unexpected", kv.key)
 	}
-	d := &p.cfg.Drives[i]
-	d.ID, d.ReadOnly = name, d.ReadOnly || o.ReadOnly
+	return sub.put(path[1:], kv)
+}
+
+// build adds the object to a document.
+func (b *branch) build(doc *qapi.Document) error {
+	at := doc.Open(qapi.Object)
+	for i, key := range b.keys {
+		doc.AddString([]byte(key))
+		if sub, ok := b.values[i].(*branch); ok {
+			if err := sub.build(doc); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := addScalar(doc, key, b.values[i].(pair)); err != nil {
+			return err
+		}
+	}
+	doc.Close(at, len(b.keys))
 	return nil
+}
+
+// addScalar adds a value of the type that its key has.
+func addScalar(doc *qapi.Document, key string, kv pair) error {
+	switch {
+	case slices.Contains(nodeSwitches, key):
+		on, err := qdev.ParseBool(kv.value)
+		if err != nil {
+			return fmt.Errorf("Parameter '%s' expects 'on' or 'off'", kv.key)
+		}
+		doc.AddBool(on)
+	case slices.Contains(nodeNumbers, key):
+		n, err := qdev.ParseSize(kv.value)
+		if err != nil || n > math.MaxInt64 {
+			return fmt.Errorf("Parameter '%s' expects a number", kv.key)
+		}
+		doc.AddInt(int64(n))
+	default:
+		doc.AddString([]byte(kv.value))
+	}
+	return nil
+}
+
+// Node returns the node that the drive is, raw on a file, or on a device if that is what
+// its file is.
+func (d *Drive) Node(device bool) *qapi.BlockdevOptions {
+	discard := qapi.BlockdevDiscardOptionsIgnore
+	if d.Discard == "unmap" || d.Discard == "on" {
+		discard = qapi.BlockdevDiscardOptionsUnmap
+	}
+	aio, locking, zeroes := qapi.BlockdevAioOptions(d.AIO), qapi.OnOffAuto(d.Locking), qapi.BlockdevDetectZeroesOptions(d.DetectZeroes)
+	file := &qapi.BlockdevOptionsFile{Filename: d.File, Locking: &locking, Aio: &aio}
+	below := &qapi.BlockdevOptions{Driver: qapi.BlockdevDriverFile, File: file}
+	if device {
+		below = &qapi.BlockdevOptions{Driver: qapi.BlockdevDriverHostDevice, HostDevice: file}
+	}
+	return &qapi.BlockdevOptions{
+		Driver: qapi.BlockdevDriverRaw, ReadOnly: &d.ReadOnly, Discard: &discard, DetectZeroes: &zeroes,
+		Cache: &qapi.BlockdevCacheOptions{Direct: &d.Direct, NoFlush: &d.NoFlush},
+		Raw:   &qapi.BlockdevOptionsRaw{File: qapi.BlockdevRef{Definition: below}},
+	}
 }

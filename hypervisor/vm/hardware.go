@@ -27,8 +27,8 @@ type quiet interface {
 	Resume()
 }
 
-// disk is a back end whose writes can be made durable.
-type disk interface{ Flush() error }
+// flusher is a back end whose writes can be made durable.
+type flusher interface{ Flush() error }
 
 // interrupts is the machine's interrupt controllers: KVM's, or those in software.
 type interrupts interface {
@@ -58,7 +58,7 @@ type hardware struct {
 
 	bootParams machine.BootParams
 	devices    []quiet
-	disks      []disk
+	disks      []flusher
 	memories   []*virtiomem.Device
 	undo       undo
 	failed     func(what string, err error)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"hv/block/blockqmp"
 	"hv/devices/devqmp"
 	"hv/hypervisor/config"
 	"hv/hypervisor/cpuqmp"
@@ -37,6 +38,7 @@ func (v *VM) openMonitors(ctx context.Context) error {
 	devqmp.RegisterPlug(table, v)
 	devqmp.RegisterQOM(table, v)
 	netqmp.Register(table, v)
+	blockqmp.Register(table, v)
 	vmqmp.RegisterSystem(table, v)
 	devqmp.RegisterPCI(table, v.pciHost)
 	devqmp.RegisterVirtio(table, v)

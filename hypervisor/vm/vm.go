@@ -60,7 +60,7 @@ type VM struct {
 	control    *lifecycle.Control
 	fds        fdset.Registry
 	chardevs   chardev.Registry
-	drives     map[string]string // who uses a drive, by its id
+	blocks     blocks
 	nets       netdevs
 	objects    objects
 	macs       macs
@@ -82,7 +82,7 @@ type VM struct {
 
 // New builds the VM that cfg describes. On an error nothing is left behind.
 func New(ctx context.Context, cfg *config.Config, opt Options) (*VM, error) {
-	v := &VM{cfg: cfg, opt: opt, drives: map[string]string{}, places: map[*qdev.Instance]*place{},
+	v := &VM{cfg: cfg, opt: opt, places: map[*qdev.Instance]*place{},
 		cpuDevices: map[int]*qdev.Instance{}}
 	v.chooseAccel()
 	v.hw = &hardware{failed: v.failed}
@@ -111,7 +111,7 @@ func (v *VM) build(ctx context.Context) error {
 
 // buildMachine makes what the VM consists of.
 func (v *VM) buildMachine(ctx context.Context) error {
-	if err := each(ctx, v.buildHardware, v.openNetdevs, v.makeDevices, v.makeCPUs, v.firstReset, v.startHumans); err != nil {
+	if err := each(ctx, v.buildHardware, v.openNetdevs, v.openDrives, v.makeDevices, v.makeCPUs, v.firstReset, v.startHumans); err != nil {
 		return err
 	}
 	v.built = true

@@ -5,6 +5,8 @@ package qapi
 // schemaTables are the tables of all schema files.
 var schemaTables = [][]entity{
 	acpiSchema,
+	blockSchema,
+	blockinfoSchema,
 	charSchema,
 	chardevsSchema,
 	commandlineSchema,

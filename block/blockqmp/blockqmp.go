@@ -1,0 +1,119 @@
+// Package blockqmp handles the QMP commands about block nodes and disks.
+//
+// Handlers run on the VM's control goroutine. It depends on block/graph, block/disk,
+// qmp/qapi and qmp/dispatch.
+package blockqmp
+
+import (
+	"context"
+	"errors"
+
+	"hv/block/disk"
+	"hv/block/graph"
+	"hv/qmp/dispatch"
+	"hv/qmp/qapi"
+)
+
+// VM has nodes, and disks on them.
+type VM interface {
+	AddBlockdev(o *qapi.BlockdevOptions) error
+	Graph() *graph.Graph
+	// FindNode returns the node that a drive's id or a node's name means.
+	FindNode(name string) (*graph.Node, error)
+	Drives() []Drive
+}
+
+// Drive is a -drive, or what a disk has.
+type Drive struct {
+	ID           string
+	Qdev         string // QOM path of the device, empty for none
+	Node         *graph.Node
+	Disk         *disk.Disk // nil without a device
+	WriteThrough bool
+}
+
+// Register adds the commands to a table.
+func Register(t *dispatch.Table, vm VM) {
+	dispatch.Register(t, qapi.CmdBlockdevAdd, func(_ context.Context, o qapi.BlockdevOptions) (qapi.Empty, error) {
+		if o.NodeName == nil {
+			return qapi.Empty{}, errors.New("'node-name' must be specified for the root node")
+		}
+		return qapi.Empty{}, vm.AddBlockdev(&o)
+	})
+	dispatch.Register(t, qapi.CmdBlockdevDel, func(_ context.Context, a qapi.BlockdevDelArgs) (qapi.Empty, error) {
+		return qapi.Empty{}, vm.Graph().Remove(a.NodeName)
+	})
+	dispatch.Register(t, qapi.CmdBlockResize, func(_ context.Context, a qapi.BlockResizeArgs) (qapi.Empty, error) {
+		return qapi.Empty{}, resize(vm, a)
+	})
+	dispatch.Register(t, qapi.CmdQueryNamedBlockNodes, func(context.Context, qapi.QueryNamedBlockNodesArgs) (qapi.BlockDeviceInfoList, error) {
+		list := qapi.BlockDeviceInfoList{}
+		for _, n := range vm.Graph().Nodes() {
+			list = append(list, *nodeInfo(n))
+		}
+		return list, nil
+	})
+	dispatch.Register(t, qapi.CmdQueryBlock, func(context.Context, qapi.Empty) (qapi.BlockInfoList, error) {
+		list := qapi.BlockInfoList{}
+		for _, d := range vm.Drives() {
+			list = append(list, driveInfo(&d))
+		}
+		return list, nil
+	})
+	dispatch.Register(t, qapi.CmdQueryBlockstats, func(_ context.Context, a qapi.QueryBlockstatsArgs) (qapi.BlockStatsList, error) {
+		return stats(vm, a.QueryNodes != nil && *a.QueryNodes), nil
+	})
+}
+
+func resize(vm VM, a qapi.BlockResizeArgs) error {
+	name := ""
+	switch {
+	case a.Device != nil && a.NodeName != nil:
+		return errors.New("Device and node-name are mutually exclusive")
+	case a.NodeName != nil:
+		name = *a.NodeName
+	case a.Device != nil:
+		name = *a.Device
+	}
+	n, err := vm.FindNode(name)
+	switch {
+	case err != nil:
+		return err
+	case a.Size < 0:
+		return errors.New("Parameter 'size' expects a >0 size")
+	}
+	return n.Resize(a.Size)
+}
+
+// nodeInfo describes a node.
+func nodeInfo(n *graph.Node) *qapi.BlockDeviceInfo {
+	o, name := n.Options(), n.Name()
+	info := &qapi.BlockDeviceInfo{
+		File: n.Filename(), NodeName: &name, Ro: o.ReadOnly, Drv: n.Driver(), DetectZeroes: qapi.BlockdevDetectZeroesOptionsOff,
+		Cache: qapi.BlockdevCacheInfo{Writeback: true, Direct: o.Direct, NoFlush: o.NoFlush},
+		Image: qapi.ImageInfo{Filename: n.Filename(), Format: n.Driver(), VirtualSize: n.Size()},
+	}
+	switch {
+	case o.UnmapZeroes:
+		info.DetectZeroes = qapi.BlockdevDetectZeroesOptionsUnmap
+	case o.DetectZeroes:
+		info.DetectZeroes = qapi.BlockdevDetectZeroesOptionsOn
+	}
+	if size, ok := n.Allocated(); ok {
+		info.Image.ActualSize = &size
+	}
+	if _, ok := n.Mapping(); ok {
+		info.Image.DirtyFlag = new(bool)
+	}
+	return info
+}
+
+func driveInfo(d *Drive) qapi.BlockInfo {
+	info := qapi.BlockInfo{Device: d.ID, Type: "unknown", Removable: d.Qdev == "", Inserted: nodeInfo(d.Node)}
+	info.Inserted.Cache.Writeback = !d.WriteThrough
+	if d.Qdev != "" {
+		ok := qapi.BlockDeviceIoStatusOk
+		info.Qdev, info.IoStatus = &d.Qdev, &ok
+	}
+	return info
+}

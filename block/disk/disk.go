@@ -1,0 +1,122 @@
+// Package disk is a front end's hold on a node: what a virtual disk, or something else that
+// makes requests on its own, reads and writes through.
+//
+// Each queue has an IO, which one goroutine on a locked thread makes and uses. Where the
+// node is a host file as it is, requests go straight to that; otherwise a few goroutines
+// carry them through the graph. Requests are counted. The graph's drains hold requests
+// back in the queues. It depends on block/graph and block/hostfile.
+package disk
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"hv/block/graph"
+	"hv/block/hostfile"
+)
+
+// Disk is a hold on a node.
+type Disk struct {
+	root     *graph.Child
+	readOnly bool
+	since    time.Time
+
+	mu      sync.Mutex
+	queues  []*Queue
+	quiet   bool
+	past    Counts // of queues that have ended
+	resized func()
+}
+
+// Config says what a disk does with a node.
+type Config struct {
+	// Name names the disk in errors, such as "block device 'd0'".
+	Name    func() string
+	ShareRW bool // others may write too
+}
+
+// Open takes a node for a disk, for reading and, if that can be, writing.
+func Open(n *graph.Node, cfg Config) (*Disk, error) {
+	d := &Disk{readOnly: n.Options().ReadOnly, since: time.Now()}
+	perm, shared := graph.ConsistentRead, graph.ConsistentRead|graph.WriteUnchanged|graph.Resize
+	if !d.readOnly {
+		perm |= graph.Write
+	}
+	if cfg.ShareRW {
+		shared |= graph.Write
+	}
+	root, err := n.Use(cfg.Name, d, perm, shared)
+	d.root = root
+	return d, err
+}
+
+// Close gives the node up. All queues must have ended.
+func (d *Disk) Close() error { return d.root.Close() }
+
+// Node returns what the disk is on.
+func (d *Disk) Node() *graph.Node { return d.root.Node() }
+
+// Size returns the length in bytes.
+func (d *Disk) Size() uint64 { return uint64(d.root.Size()) }
+
+// ReadOnly reports whether writes are refused.
+func (d *Disk) ReadOnly() bool { return d.readOnly }
+
+// Flush makes all completed writes durable.
+func (d *Disk) Flush() error { return d.root.Flush() }
+
+// OnResize has f called when the size has changed.
+func (d *Disk) OnResize(f func()) { d.resized = f }
+
+// Resized tells the front end that the size has changed.
+func (d *Disk) Resized() {
+	if d.resized != nil {
+		d.resized()
+	}
+}
+
+// NewIO makes a way to the node for the calling thread, for up to depth requests at once.
+func (d *Disk) NewIO(kick int, depth uint32) (hostfile.IO, error) {
+	q := newQueue(d, kick, depth)
+	q.mapping, q.direct = d.root.Mapping()
+	if err := q.open(); err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	// The graph may have changed meanwhile.
+	q.quiet, q.stale = d.quiet, true
+	d.queues = append(d.queues, q)
+	return q, nil
+}
+
+// Quiesce holds new requests back and returns once none is under way.
+func (d *Disk) Quiesce() {
+	d.mu.Lock()
+	d.quiet = true
+	all := slices.Clone(d.queues)
+	d.mu.Unlock()
+	for _, q := range all {
+		q.quiesce()
+	}
+}
+
+// Unquiesce lets requests through again.
+func (d *Disk) Unquiesce() {
+	d.mu.Lock()
+	d.quiet = false
+	all := slices.Clone(d.queues)
+	d.mu.Unlock()
+	for _, q := range all {
+		q.unquiesce()
+	}
+}
+
+// forget drops a queue that has ended.
+func (d *Disk) forget(q *Queue) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.queues = slices.DeleteFunc(d.queues, func(x *Queue) bool { return x == q })
+	d.past.add(&q.counts)
+}

@@ -1,0 +1,119 @@
+package disk
+
+import (
+	"errors"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"hv/block/graph"
+	"hv/block/hostfile"
+)
+
+// carriers is how many requests of one queue are on their way through the graph at once.
+const carriers = 16
+
+type task struct {
+	op     uint8
+	tag    uint32
+	off, n int64
+	bufs   [][]byte
+}
+
+type result struct {
+	tag uint32
+	res int32
+}
+
+// pool is IO through the graph, by goroutines that carry one request at a time.
+type pool struct {
+	root    *graph.Child
+	wake    int
+	fds     [2]unix.PollFd
+	tasks   chan task
+	workers sync.WaitGroup
+	running int
+	busy    int // requests that were not reported yet
+
+	mu      sync.Mutex
+	results []result
+	taken   []result
+}
+
+func newPool(root *graph.Child, kick int, depth uint32) (*pool, error) {
+	wake, err := eventfd()
+	if err != nil {
+		return nil, err
+	}
+	p := &pool{root: root, wake: wake, tasks: make(chan task, depth)}
+	p.fds = [2]unix.PollFd{{Fd: int32(kick), Events: unix.POLLIN}, {Fd: int32(wake), Events: unix.POLLIN}}
+	return p, nil
+}
+
+// Submit gives a request to a carrier, of which there are no more than requests.
+func (p *pool) Submit(op uint8, tag uint32, off, n int64, bufs [][]byte) error {
+	if p.busy++; p.running < carriers && p.running < p.busy {
+		p.running++
+		p.workers.Go(p.work)
+	}
+	p.tasks <- task{op, tag, off, n, bufs}
+	return nil
+}
+
+func (p *pool) work() {
+	for t := range p.tasks {
+		res := errno(p.do(t))
+		p.mu.Lock()
+		p.results = append(p.results, result{t.tag, res})
+		p.mu.Unlock()
+		p.Wake()
+	}
+}
+
+func (p *pool) do(t task) error {
+	switch t.op {
+	case hostfile.OpRead:
+		return p.root.Readv(t.off, t.bufs)
+	case hostfile.OpWrite:
+		return p.root.Writev(t.off, t.bufs, 0)
+	case hostfile.OpFlush:
+		return p.root.Flush()
+	case hostfile.OpDiscard:
+		return p.root.Discard(t.off, t.n)
+	case hostfile.OpWriteZeroesUnmap:
+		return p.root.WriteZeroes(t.off, t.n, graph.MayUnmap)
+	}
+	return p.root.WriteZeroes(t.off, t.n, 0)
+}
+
+func (p *pool) Wait(block bool, done func(tag uint32, res int32)) error {
+	timeout := 0
+	if block {
+		timeout = -1
+	}
+	if _, err := unix.Poll(p.fds[:], timeout); err != nil && !errors.Is(err, unix.EINTR) {
+		return err
+	}
+	var b [8]byte
+	for _, fd := range p.fds {
+		if fd.Revents != 0 {
+			_, _ = unix.Read(int(fd.Fd), b[:])
+		}
+	}
+	p.mu.Lock()
+	p.taken, p.results = p.results, p.taken[:0]
+	p.mu.Unlock()
+	p.busy -= len(p.taken)
+	for _, r := range p.taken {
+		done(r.tag, r.res)
+	}
+	return nil
+}
+
+func (p *pool) Wake() { _, _ = unix.Write(p.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0}) }
+
+func (p *pool) Close() error {
+	close(p.tasks)
+	p.workers.Wait()
+	return unix.Close(p.wake)
+}

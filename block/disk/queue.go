@@ -1,0 +1,254 @@
+package disk
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"hv/block/graph"
+	"hv/block/hostfile"
+)
+
+// begun is a request that has been submitted.
+type begun struct {
+	op     uint8
+	off, n int64
+	bufs   [][]byte
+	at     time.Duration
+}
+
+// Queue is an IO of a disk. All but Wake, quiesce and unquiesce is for one thread.
+type Queue struct {
+	disk  *Disk
+	kick  int
+	depth uint32
+
+	inner    hostfile.IO
+	mapping  graph.Mapping
+	direct   bool // inner goes to the mapping
+	requests []begun
+	nothing  []uint32 // requests that are complete without a back end
+	counts   Counts
+	now      time.Duration // when the completions at hand were taken
+	done     func(tag uint32, res int32)
+	complete func(tag uint32, res int32) // completed, as a value that is made once
+
+	mu       sync.Mutex
+	idle     sync.Cond
+	quiet    bool
+	closed   bool
+	stale    bool     // what is below may have changed
+	inflight int      // of inner
+	held     []uint32 // requests that wait for unquiesce
+}
+
+func newQueue(d *Disk, kick int, depth uint32) *Queue {
+	q := &Queue{disk: d, kick: kick, depth: depth, requests: make([]begun, depth), held: make([]uint32, 0, depth), nothing: make([]uint32, 0, depth)}
+	q.idle.L = &q.mu
+	q.complete = q.completed
+	return q
+}
+
+// open makes the way that mapping says. The caller holds mu, or is the only one to know q.
+func (q *Queue) open() (err error) {
+	if q.direct {
+		q.inner, err = q.mapping.File.NewIO(q.kick, q.depth)
+	} else {
+		q.inner, err = newPool(q.disk.root, q.kick, q.depth)
+	}
+	return err
+}
+
+// Submit queues a request of n bytes at off. tag comes back at its completion.
+func (q *Queue) Submit(op uint8, tag uint32, off, n int64, bufs [][]byte) error {
+	q.requests[tag] = begun{op, off, n, bufs, time.Since(q.disk.since)}
+	q.mu.Lock()
+	if q.quiet || q.stale {
+		q.held = append(q.held, tag)
+		q.mu.Unlock()
+		return nil
+	}
+	q.inflight++
+	q.mu.Unlock()
+	if err := q.submit(tag); err != nil {
+		q.ended(1)
+		return err
+	}
+	return nil
+}
+
+// submit hands a request that counts as being under way to what is below.
+func (q *Queue) submit(tag uint32) error {
+	r := &q.requests[tag]
+	op, off := r.op, r.off
+	if q.direct {
+		off += q.mapping.Offset
+		switch {
+		case q.mapping.Discard:
+		case op == hostfile.OpDiscard:
+			q.nothing = append(q.nothing, tag)
+			return nil
+		case op == hostfile.OpWriteZeroesUnmap:
+			op = hostfile.OpWriteZeroes
+		}
+	}
+	return q.inner.Submit(op, tag, off, r.n, r.bufs)
+}
+
+// ended notes that requests are no longer under way.
+func (q *Queue) ended(n int) {
+	q.mu.Lock()
+	if q.inflight -= n; q.inflight == 0 {
+		q.idle.Broadcast()
+	}
+	q.mu.Unlock()
+}
+
+// Wait starts what was submitted and calls done for each completion.
+func (q *Queue) Wait(block bool, done func(tag uint32, res int32)) error {
+	if err := q.resume(); err != nil {
+		return q.fail(err)
+	}
+	q.done, q.now = done, 0
+	if n := len(q.nothing); n > 0 {
+		block = false
+		for i := range n {
+			q.completed(q.nothing[i], 0)
+		}
+		q.nothing = q.nothing[:copy(q.nothing, q.nothing[n:])]
+	}
+	if err := q.inner.Wait(block, q.complete); err != nil {
+		return q.fail(err)
+	}
+	return nil
+}
+
+// fail gives up all requests: nobody can say what became of them.
+func (q *Queue) fail(err error) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.inflight, q.held = 0, q.held[:0]
+	q.idle.Broadcast()
+	return err
+}
+
+// resume submits what was held back, once that may be, by the way there is then.
+func (q *Queue) resume() error {
+	q.mu.Lock()
+	if q.quiet || !q.stale {
+		q.mu.Unlock()
+		return nil
+	}
+	q.stale = false
+	n := len(q.held)
+	q.inflight += n + 1 // so that nobody drains until this is over
+	q.mu.Unlock()
+	defer q.ended(1)
+	if err := q.reopen(); err != nil {
+		return err
+	}
+	for i := range n {
+		if err := q.submit(q.held[i]); err != nil {
+			return err
+		}
+	}
+	q.held = q.held[:0]
+	return nil
+}
+
+// reopen goes another way if the node lies elsewhere now.
+func (q *Queue) reopen() error {
+	m, direct := q.disk.Node().Mapping()
+	if direct == q.direct && m.File == q.mapping.File {
+		q.mapping = m
+		return nil
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if err := q.inner.Close(); err != nil {
+		return err
+	}
+	q.mapping, q.direct = m, direct
+	if err := q.open(); err != nil {
+		q.closed = true
+		return err
+	}
+	q.inner.Wake() // the old one may have been told to wake up
+	return nil
+}
+
+func (q *Queue) completed(tag uint32, res int32) {
+	r := &q.requests[tag]
+	if q.now == 0 {
+		q.now = time.Since(q.disk.since)
+	}
+	kind, size := kindOf(r.op), r.n
+	q.counts.done(kind, size, q.now-r.at, q.now, res < 0)
+	if kind == Write && q.direct && res >= 0 {
+		q.mapping.Wrote(r.off + size)
+	}
+	q.ended(1)
+	q.done(tag, res)
+}
+
+// quiesce holds new requests back and returns once none is under way.
+func (q *Queue) quiesce() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.quiet = true
+	for q.inflight > 0 {
+		q.idle.Wait()
+	}
+}
+
+func (q *Queue) unquiesce() {
+	q.mu.Lock()
+	q.quiet, q.stale = false, true
+	q.mu.Unlock()
+	q.Wake()
+}
+
+// Wake ends a Wait, now or the next one.
+func (q *Queue) Wake() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !q.closed {
+		q.inner.Wake()
+	}
+}
+
+// Close gives everything back; no request may be under way.
+func (q *Queue) Close() error {
+	q.disk.forget(q)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
+		return nil
+	}
+	q.closed = true
+	return q.inner.Close()
+}
+
+// errno returns an error as completions carry it.
+func errno(err error) int32 {
+	var e unix.Errno
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &e):
+		return -int32(e)
+	}
+	return -int32(unix.EIO)
+}
+
+// eventfd makes a descriptor for Wake.
+func eventfd() (int, error) {
+	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		return -1, fmt.Errorf("eventfd: %w", err)
+	}
+	return fd, nil
+}

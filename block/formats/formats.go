@@ -1,0 +1,170 @@
+// Package formats opens nodes from what -blockdev and blockdev-add say. A new driver is
+// plugged in here.
+//
+// It belongs to the goroutine that the graph belongs to. It depends on block/graph, the
+// drivers and qmp/qapi.
+package formats
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"hv/block/filedrv"
+	"hv/block/graph"
+	"hv/block/nulldrv"
+	"hv/block/rawdrv"
+	"hv/qmp/qapi"
+)
+
+// Opener opens nodes.
+type Opener struct {
+	Graph *graph.Graph
+	// OpenFile opens a path of the host.
+	OpenFile func(path string, flags int, perm os.FileMode) (*os.File, error)
+	// Drive returns the node of the drive with an id, nil if there is none.
+	Drive func(id string) *graph.Node
+	// WriteThrough has files durable whenever a write completes.
+	WriteThrough bool
+}
+
+// inherited is what a node that is described within another has from that.
+type inherited struct {
+	readOnly, auto, share, discard bool
+	cache                          *qapi.BlockdevCacheOptions
+}
+
+// Open makes the node that o describes, with a reference for the caller.
+func (x *Opener) Open(o *qapi.BlockdevOptions) (*graph.Node, error) { return x.open(o, inherited{}) }
+
+func (x *Opener) open(o *qapi.BlockdevOptions, from inherited) (*graph.Node, error) {
+	s := graph.Spec{Driver: string(o.Driver)}
+	if o.NodeName != nil {
+		s.Name = *o.NodeName
+		if x.Drive(s.Name) != nil {
+			return nil, fmt.Errorf("node-name=%s is conflicting with a device id", s.Name)
+		}
+	}
+	if err := options(o, &from, &s.Options); err != nil {
+		return nil, err
+	}
+	switch o.Driver {
+	case qapi.BlockdevDriverFile:
+		return x.file(s, o, o.File, from)
+	case qapi.BlockdevDriverHostDevice:
+		return x.file(s, o, o.HostDevice, from)
+	case qapi.BlockdevDriverNullCo:
+		return x.null(s, o.NullCo)
+	case qapi.BlockdevDriverNullAio:
+		return x.null(s, o.NullAio)
+	case qapi.BlockdevDriverRaw:
+		return x.raw(s, o.Raw, from)
+	}
+	return nil, fmt.Errorf("Unknown driver '%s'", o.Driver)
+}
+
+// options reads what all drivers have. What is said of a node goes for those described
+// within it.
+func options(o *qapi.BlockdevOptions, from *inherited, to *graph.Options) error {
+	override(&from.readOnly, o.ReadOnly)
+	override(&from.auto, o.AutoReadOnly)
+	override(&from.share, o.ForceShare)
+	if o.Discard != nil {
+		from.discard = *o.Discard == qapi.BlockdevDiscardOptionsUnmap
+	}
+	if o.Cache != nil {
+		from.cache = o.Cache
+	}
+	if c := from.cache; c != nil {
+		override(&to.Direct, c.Direct)
+		override(&to.NoFlush, c.NoFlush)
+	}
+	to.ReadOnly, to.ForceShare, to.Discard = from.readOnly, from.share, from.discard
+	from.discard = true // what discards come, the node above lets through
+	if o.DetectZeroes != nil {
+		to.DetectZeroes = *o.DetectZeroes != qapi.BlockdevDetectZeroesOptionsOff
+		to.UnmapZeroes = *o.DetectZeroes == qapi.BlockdevDetectZeroesOptionsUnmap
+	}
+	if to.UnmapZeroes && !to.Discard {
+		return errors.New("setting detect-zeroes to unmap is not allowed without setting discard operation to unmap")
+	}
+	return nil
+}
+
+func override(to *bool, from *bool) {
+	if from != nil {
+		*to = *from
+	}
+}
+
+func isSet(b *bool) bool { return b != nil && *b }
+
+func (x *Opener) file(s graph.Spec, o *qapi.BlockdevOptions, f *qapi.BlockdevOptionsFile, from inherited) (*graph.Node, error) {
+	cfg := filedrv.Config{
+		Path: f.Filename, Device: o.Driver == qapi.BlockdevDriverHostDevice, Options: s.Options, AutoReadOnly: from.auto,
+		WriteThrough: x.WriteThrough, Unlocked: f.Locking != nil && *f.Locking == qapi.OnOffAutoOff, OpenFile: x.OpenFile,
+	}
+	if f.Aio != nil {
+		cfg.Threads = *f.Aio == qapi.BlockdevAioOptionsThreads
+		if *f.Aio == qapi.BlockdevAioOptionsNative && !s.Options.Direct {
+			return nil, errors.New("aio=native was specified, but it requires cache.direct=on, which was not specified.")
+		}
+	}
+	s.Open = func([]*graph.Child) (graph.Driver, error) { return filedrv.Open(cfg) }
+	s.Filename = func() string { return f.Filename }
+	return x.Graph.Open(s)
+}
+
+func (x *Opener) null(s graph.Spec, o *qapi.BlockdevOptionsNull) (*graph.Node, error) {
+	cfg := nulldrv.Config{Size: 1 << 30, Zeroes: isSet(o.ReadZeroes)}
+	if o.Size != nil {
+		cfg.Size = *o.Size
+	}
+	if o.LatencyNs != nil {
+		cfg.Latency = time.Duration(*o.LatencyNs)
+	}
+	s.Open = func([]*graph.Child) (graph.Driver, error) { return nulldrv.Open(cfg) }
+	name := s.Driver + "://"
+	s.Filename = func() string { return name }
+	return x.Graph.Open(s)
+}
+
+func (x *Opener) raw(s graph.Spec, o *qapi.BlockdevOptionsRaw, from inherited) (*graph.Node, error) {
+	cfg := rawdrv.Config{Size: o.Size}
+	if o.Offset != nil {
+		cfg.Offset = *o.Offset
+	}
+	file, err := x.child(&o.File, from)
+	if err != nil {
+		return nil, err
+	}
+	s.Children = []graph.Edge{{Name: "file", Role: cfg.Role(), Node: file}}
+	s.Open = func(c []*graph.Child) (graph.Driver, error) { return rawdrv.Open(cfg, c[0]) }
+	s.Filename = file.Filename
+	n, err := x.Graph.Open(s)
+	return n, errors.Join(err, file.Unref())
+}
+
+// child returns the node that a reference means, with a reference for the caller.
+func (x *Opener) child(r *qapi.BlockdevRef, from inherited) (*graph.Node, error) {
+	if r.Definition != nil {
+		return x.open(r.Definition, from)
+	}
+	n, err := x.Find(*r.Reference)
+	if err == nil {
+		n.Ref()
+	}
+	return n, err
+}
+
+// Find returns the node that a drive's id or a node's name means.
+func (x *Opener) Find(name string) (*graph.Node, error) {
+	if n := x.Drive(name); n != nil {
+		return n, nil
+	}
+	if n := x.Graph.Find(name); n != nil {
+		return n, nil
+	}
+	return nil, fmt.Errorf("Cannot find device='%s' nor node-name='%s'", name, name)
+}

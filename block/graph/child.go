@@ -1,0 +1,159 @@
+package graph
+
+import (
+	"errors"
+	"slices"
+	"sync"
+)
+
+// Front is a front end that makes requests on its own.
+type Front interface {
+	// Quiesce returns once no request is under way, and no new one begins.
+	Quiesce()
+	// Unquiesce lets requests begin again.
+	Unquiesce()
+	// Resized tells that the node may have another size.
+	Resized()
+}
+
+// Child is the hold that a node, or a front end, has on a node.
+type Child struct {
+	name   string
+	role   Role
+	parent *Node         // nil for a front end
+	who    func() string // a front end's name
+	quiet  Front         // a front end's
+	node   *Node
+
+	perm, shared Perm
+
+	// gate is held by each request of a front end, and by whoever drains.
+	gate sync.RWMutex
+}
+
+// Use gives a front end a hold on the node, for what perm says, and letting others do
+// what shared says. who names it in errors.
+func (n *Node) Use(who func() string, q Front, perm, shared Perm) (*Child, error) {
+	c := &Child{name: "root", who: who, quiet: q, node: n, perm: perm, shared: shared}
+	defer n.Drain()()
+	n.parents = append(n.parents, c)
+	if err := n.refresh(); err != nil {
+		n.drop(c)
+		return nil, err
+	}
+	n.refs++
+	return c, nil
+}
+
+// drop takes a user off the list.
+func (n *Node) drop(c *Child) {
+	n.parents = slices.DeleteFunc(n.parents, func(x *Child) bool { return x == c })
+}
+
+// SetPerm changes what a front end does and shares.
+func (c *Child) SetPerm(perm, shared Perm) error {
+	oldPerm, oldShared := c.perm, c.shared
+	defer c.node.Drain()()
+	c.perm, c.shared = perm, shared
+	if err := c.node.refresh(); err != nil {
+		c.perm, c.shared = oldPerm, oldShared
+		return err
+	}
+	return nil
+}
+
+// Perms returns what the holder does, and what it shares.
+func (c *Child) Perms() (perm, shared Perm) { return c.perm, c.shared }
+
+// Resize changes the size of the node, and tells all front ends.
+func (n *Node) Resize(size int64) error {
+	c, err := n.Use(func() string { return "an unnamed block device" }, nil, Resize, AllPerms)
+	if err != nil {
+		return err
+	}
+	undrain := n.Drain()
+	err = n.truncate(size)
+	undrain()
+	for _, f := range n.fronts(nil) {
+		if f.quiet != nil {
+			f.quiet.Resized()
+		}
+	}
+	return errors.Join(err, c.Close())
+}
+
+// Close gives the hold up. No request of its may be under way.
+func (c *Child) Close() error {
+	n := c.node
+	n.drop(c)
+	undrain := n.Drain()
+	// Less is asked of the node than before.
+	err := n.refresh()
+	undrain()
+	return errors.Join(err, n.Unref())
+}
+
+// Node returns the node that is held.
+func (c *Child) Node() *Node { return c.node }
+
+// Name returns what the holder calls the node.
+func (c *Child) Name() string { return c.name }
+
+// Role returns what the node is to its holder.
+func (c *Child) Role() Role { return c.role }
+
+// user names the holder.
+func (c *Child) user() string {
+	if c.parent != nil {
+		return "node '" + c.parent.name + "'"
+	}
+	return c.who()
+}
+
+// fronts returns the holds of all front ends whose requests may reach a node.
+func (n *Node) fronts(seen []*Child) []*Child {
+	for _, c := range n.parents {
+		switch {
+		case c.parent != nil:
+			seen = c.parent.fronts(seen)
+		case !slices.Contains(seen, c):
+			seen = append(seen, c)
+		}
+	}
+	return seen
+}
+
+// Drain returns once no request that could reach the node is under way, and keeps new
+// ones waiting until the function is called that it returns. The graph may be changed in
+// between. Drains do not nest, and nobody may wait meanwhile for a front end.
+func (n *Node) Drain() (undrain func()) { return drain(n.fronts(nil)) }
+
+func drain(fronts []*Child) (undrain func()) {
+	for _, c := range fronts {
+		if c.quiet != nil {
+			c.quiet.Quiesce()
+		}
+		c.gate.Lock()
+	}
+	return func() {
+		for _, c := range fronts {
+			c.gate.Unlock()
+			if c.quiet != nil {
+				c.quiet.Unquiesce()
+			}
+		}
+	}
+}
+
+// enter begins a request.
+func (c *Child) enter() {
+	if c.parent == nil {
+		c.gate.RLock()
+	}
+}
+
+func (c *Child) leave() {
+	if c.parent == nil {
+		c.gate.RUnlock()
+	}
+}

@@ -1,0 +1,107 @@
+// Package graph is the block layer's graph of nodes: what a driver is, how nodes hang
+// together, who may do what with them, and how requests go through them.
+//
+// A node has one Driver, which does its I/O, and children, which the driver reaches
+// through Child handles. Front ends have a Child each too, which has no parent node.
+// Requests come concurrently and from any goroutine, and block until they are done.
+// Changes of the graph are made by one goroutine, the control goroutine of a VM, with
+// the affected nodes drained: see Node.Drain.
+//
+// Names, permissions and their conflicts are those of QEMU's block layer
+// (docs/devel and qapi/block-core.json there). It depends on block/hostfile.
+package graph
+
+import "hv/block/hostfile"
+
+// Flags change what a request does.
+type Flags uint32
+
+// The flags.
+const (
+	// FUA has a write be durable when it returns.
+	FUA Flags = 1 << iota
+	// MayUnmap lets zeroes be made by deallocation.
+	MayUnmap
+	// NoFallback fails with ErrNotSupported rather than writing zeroes as data.
+	NoFallback
+)
+
+// Driver does the I/O of a node. What is not in it is optional, and found by assertion of
+// the interfaces below.
+//
+// Offsets and lengths are within Size and aligned to sectors of 512 bytes, if its children want that. The buffers belong to
+// the caller again when a method returns. Methods may be called concurrently, but for
+// Close, which comes last.
+type Driver interface {
+	// Size returns the length of the node in bytes.
+	Size() int64
+	// Readv fills the buffers from off.
+	Readv(off int64, v [][]byte) error
+	// Writev writes the buffers at off.
+	Writev(off int64, v [][]byte, f Flags) error
+	// Flush makes what was written durable on this node; its children are flushed by the
+	// graph afterwards.
+	Flush() error
+	// Close writes back what is cached and gives up what the driver holds, but not its
+	// children.
+	Close() error
+}
+
+// Zeroer can write zeroes without data.
+type Zeroer interface {
+	WriteZeroes(off, n int64, f Flags) error
+}
+
+// Discarder can deallocate; what is read there afterwards is undefined unless the driver
+// says otherwise in Status.
+type Discarder interface {
+	Discard(off, n int64) error
+}
+
+// Status says what lies at a place (QEMU's BDRV_BLOCK_*).
+type Status uint32
+
+// The bits of Status.
+const (
+	Data        Status = 1 << iota // there is data, here or in Extent.Child
+	Zero                           // it reads as zeroes
+	Allocated                      // this node decides what is read, not its backing node
+	OffsetValid                    // the data lies in Extent.Child at Extent.Offset, as it is
+	Recurse                        // Extent.Child knows more
+)
+
+// Extent is a run of bytes of one Status.
+type Extent struct {
+	N      int64
+	Status Status
+	Child  *Child // which has the data, nil for the node itself
+	Offset int64  // in Child
+}
+
+// Statuser knows what of a node is allocated.
+type Statuser interface {
+	// BlockStatus returns the run that begins at off, of n bytes at most and one at least.
+	BlockStatus(off, n int64) (Extent, error)
+}
+
+// Place is where the data of a node lies, as it is, from an offset on: in a host file, or
+// in a child.
+type Place struct {
+	File   *hostfile.File
+	Child  *Child
+	Offset int64
+}
+
+// Mapper is a driver whose data lies in one place, so that requests can skip the graph.
+// That holds until the node is drained.
+type Mapper interface{ Map() (Place, bool) }
+
+// Permitter is told what users of its node may do, before they do it. If it returns an
+// error everything is as before.
+type Permitter interface{ Permit(perm, shared Perm) error }
+
+// Allocater knows how many bytes its node takes on the host.
+type Allocater interface{ Allocated() int64 }
+
+// Truncater can change its size.
+type Truncater interface{ Truncate(size int64) error }

@@ -1,0 +1,252 @@
+package graph
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+)
+
+// Options is what nodes of all drivers have.
+type Options struct {
+	ReadOnly     bool
+	ForceShare   bool // share everything with everybody
+	Direct       bool // around the host's page cache
+	NoFlush      bool // flushes do nothing
+	Discard      bool // discards are passed on
+	DetectZeroes bool // data of zeroes alone is made without data
+	UnmapZeroes  bool // and may give space back
+}
+
+// Spec is what a new node is to be.
+type Spec struct {
+	Name     string // generated if empty
+	Driver   string
+	Options  Options
+	Children []Edge
+	// Open makes the driver, with a handle for each of Children.
+	Open func(children []*Child) (Driver, error)
+	// Filename returns what the node is known by, once it is open.
+	Filename func() string
+}
+
+// Edge is a child that a new node is to have.
+type Edge struct {
+	Name string
+	Role Role
+	Node *Node
+}
+
+// Graph is all nodes of a VM. It belongs to the control goroutine, but for requests.
+type Graph struct {
+	nodes []*Node // the oldest first
+	next  int
+}
+
+// Node is a place for data.
+type Node struct {
+	graph    *Graph
+	name     string
+	kind     string
+	opt      Options
+	filename func() string
+	driver   Driver
+	children []*Child
+	parents  []*Child
+	refs     int // parents, and others that keep it
+	monitor  bool
+	highest  atomic.Int64 // end of the furthest write
+
+	perm, shared Perm
+	permitted    bool
+}
+
+// maxName is how long names of nodes are at most.
+const maxName = 31
+
+// checkName returns an error for a name that users cannot give to a node.
+func (g *Graph) checkName(name string) error {
+	valid := name != "" && isLetter(name[0])
+	for _, c := range []byte(name) {
+		valid = valid && (isLetter(c) || c >= '0' && c <= '9' || c == '-' || c == '.' || c == '_')
+	}
+	switch {
+	case !valid:
+		return fmt.Errorf("Invalid node-name: '%s'", name)
+	case len(name) > maxName:
+		return errors.New("Node name too long")
+	case g.Find(name) != nil:
+		return fmt.Errorf("Duplicate nodes with node-name='%s'", name)
+	}
+	return nil
+}
+
+func isLetter(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' }
+
+// Find returns the node with a name, nil if there is none.
+func (g *Graph) Find(name string) *Node {
+	i := slices.IndexFunc(g.nodes, func(n *Node) bool { return n.name == name })
+	if i < 0 {
+		return nil
+	}
+	return g.nodes[i]
+}
+
+// Nodes returns all nodes, the newest first.
+func (g *Graph) Nodes() []*Node {
+	all := slices.Clone(g.nodes)
+	slices.Reverse(all)
+	return all
+}
+
+// Open makes a node, with one reference, which is the caller's.
+func (g *Graph) Open(s Spec) (*Node, error) {
+	name := s.Name
+	if name == "" {
+		name = fmt.Sprintf("#block%03d", g.next)
+		g.next++
+	} else if err := g.checkName(name); err != nil {
+		return nil, err
+	}
+	n := &Node{graph: g, name: name, kind: s.Driver, opt: s.Options, filename: s.Filename, refs: 1}
+	if s.Options.ForceShare && !s.Options.ReadOnly {
+		return nil, errors.New("force-share=on can only be used with read-only images")
+	}
+	var users []*Child
+	for _, e := range s.Children {
+		users = e.Node.fronts(users)
+	}
+	undrain := drain(users)
+	for _, e := range s.Children {
+		n.attach(e)
+	}
+	err := n.start(s.Open)
+	undrain()
+	if err != nil {
+		return nil, errors.Join(err, n.detachAll())
+	}
+	g.nodes = append(g.nodes, n)
+	return n, nil
+}
+
+// start makes the driver.
+func (n *Node) start(open func([]*Child) (Driver, error)) error {
+	d, err := open(n.children)
+	if err != nil {
+		return err
+	}
+	n.driver = d
+	if err := n.refresh(); err != nil {
+		return errors.Join(err, d.Close())
+	}
+	return nil
+}
+
+// attach makes another node a child, with no permission for anything yet.
+func (n *Node) attach(e Edge) {
+	c := &Child{name: e.Name, role: e.Role, parent: n, node: e.Node, shared: AllPerms}
+	n.children = append(n.children, c)
+	e.Node.parents = append(e.Node.parents, c)
+	e.Node.refs++
+}
+
+// detachAll lets all children go.
+func (n *Node) detachAll() error {
+	var errs []error
+	for _, c := range n.children {
+		errs = append(errs, c.Close())
+	}
+	n.children = nil
+	return errors.Join(errs...)
+}
+
+// Ref keeps the node until Unref.
+func (n *Node) Ref() { n.refs++ }
+
+// Unref gives a reference up. With the last one the node is closed.
+func (n *Node) Unref() error {
+	if n.refs--; n.refs > 0 {
+		return nil
+	}
+	n.graph.nodes = slices.DeleteFunc(n.graph.nodes, func(x *Node) bool { return x == n })
+	return errors.Join(n.driver.Close(), n.detachAll())
+}
+
+// Own has the monitor keep the node, with a reference that was the caller's.
+func (n *Node) Own() { n.monitor = true }
+
+// Remove takes a node away that the monitor keeps and nobody uses.
+func (g *Graph) Remove(name string) error {
+	n := g.Find(name)
+	switch {
+	case n == nil:
+		return fmt.Errorf("Failed to find node with node-name='%s'", name)
+	case slices.ContainsFunc(n.parents, func(c *Child) bool { return c.parent == nil }):
+		return fmt.Errorf("Node %s is in use", name)
+	case !n.monitor:
+		return fmt.Errorf("Node %s is not owned by the monitor", name)
+	case n.refs > 1:
+		return fmt.Errorf("Block device %s is in use", name)
+	}
+	n.monitor = false
+	return n.Unref()
+}
+
+// Close gives up what the monitor keeps, parents before children.
+func (g *Graph) Close() error {
+	var errs []error
+	for _, n := range g.Nodes() {
+		if n.monitor {
+			n.monitor = false
+			errs = append(errs, n.Unref())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Name returns the node's name.
+func (n *Node) Name() string { return n.name }
+
+// Driver returns the name of its driver.
+func (n *Node) Driver() string { return n.kind }
+
+// Options returns the options it has.
+func (n *Node) Options() Options { return n.opt }
+
+// Children returns the children.
+func (n *Node) Children() []*Child { return n.children }
+
+// Filename returns what the node is known by.
+func (n *Node) Filename() string { return n.filename() }
+
+// Size returns the length in bytes.
+func (n *Node) Size() int64 { return n.driver.Size() }
+
+// Allocated returns how many bytes the node takes on the host, if that is known.
+func (n *Node) Allocated() (int64, bool) {
+	if a, ok := n.driver.(Allocater); ok {
+		return a.Allocated(), true
+	}
+	var sum int64
+	known := false
+	for _, c := range n.children {
+		if c.role != Backing {
+			size, ok := c.node.Allocated()
+			sum, known = sum+size, known || ok
+		}
+	}
+	return sum, known
+}
+
+// Highest returns where the furthest write ended.
+func (n *Node) Highest() int64 { return n.highest.Load() }
+
+// wrote notes a write.
+func (n *Node) wrote(end int64) {
+	for {
+		old := n.highest.Load()
+		if end <= old || n.highest.CompareAndSwap(old, end) {
+			return
+		}
+	}
+}

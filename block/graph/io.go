@@ -1,0 +1,247 @@
+package graph
+
+import (
+	"errors"
+
+	"golang.org/x/sys/unix"
+
+	"hv/block/hostfile"
+)
+
+// ErrNotSupported is for requests that a driver cannot carry out.
+var ErrNotSupported = errors.New("operation not supported")
+
+// check returns an error for a range that is not on the node.
+func (n *Node) check(off, size int64) error {
+	if off < 0 || size < 0 || off > n.driver.Size()-size {
+		return unix.EIO
+	}
+	return nil
+}
+
+// length returns how many bytes buffers have.
+func length(v [][]byte) (n int64) {
+	for _, b := range v {
+		n += int64(len(b))
+	}
+	return n
+}
+
+// Size returns the length of the node in bytes.
+func (c *Child) Size() int64 { return c.node.Size() }
+
+// Readv fills the buffers from off.
+func (c *Child) Readv(off int64, v [][]byte) error {
+	c.enter()
+	defer c.leave()
+	if err := c.node.check(off, length(v)); err != nil {
+		return err
+	}
+	return c.node.driver.Readv(off, v)
+}
+
+// Writev writes the buffers at off.
+func (c *Child) Writev(off int64, v [][]byte, f Flags) error {
+	c.enter()
+	defer c.leave()
+	n := c.node
+	size := length(v)
+	if err := n.writable(off, size); err != nil {
+		return err
+	}
+	defer n.wrote(off + size)
+	if n.opt.DetectZeroes && isZero(v) {
+		if n.opt.UnmapZeroes {
+			f |= MayUnmap
+		}
+		return n.writeZeroes(off, size, f)
+	}
+	return n.durable(n.driver.Writev(off, v, f&^FUA), f)
+}
+
+// writable checks that a range can be written to.
+func (n *Node) writable(off, size int64) error {
+	if n.opt.ReadOnly {
+		return unix.EPERM
+	}
+	return n.check(off, size)
+}
+
+// durable is the end of a write: with FUA that of a flush.
+func (n *Node) durable(err error, f Flags) error {
+	if err != nil || f&FUA == 0 {
+		return err
+	}
+	return n.flush()
+}
+
+// isZero reports whether there are but zeroes in buffers.
+func isZero(v [][]byte) bool {
+	for _, b := range v {
+		for _, x := range b {
+			if x != 0 {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// WriteZeroes makes a range read as zeroes.
+func (c *Child) WriteZeroes(off, size int64, f Flags) error {
+	c.enter()
+	defer c.leave()
+	if err := c.node.writable(off, size); err != nil {
+		return err
+	}
+	defer c.node.wrote(off + size)
+	return c.node.writeZeroes(off, size, f)
+}
+
+var zeroes [64 << 10]byte
+
+func (n *Node) writeZeroes(off, size int64, f Flags) error {
+	if !n.opt.Discard {
+		f &^= MayUnmap
+	}
+	err := error(ErrNotSupported)
+	if z, ok := n.driver.(Zeroer); ok {
+		err = z.WriteZeroes(off, size, f&^FUA)
+	}
+	if errors.Is(err, ErrNotSupported) && f&NoFallback == 0 {
+		for err = nil; size > 0 && err == nil; {
+			m := min(size, int64(len(zeroes)))
+			err = n.driver.Writev(off, [][]byte{zeroes[:m]}, 0)
+			off, size = off+m, size-m
+		}
+	}
+	return n.durable(err, f)
+}
+
+// Discard lets a range go; what is read there afterwards is undefined.
+func (c *Child) Discard(off, size int64) error {
+	c.enter()
+	defer c.leave()
+	if err := c.node.writable(off, size); err != nil {
+		return err
+	}
+	d, ok := c.node.driver.(Discarder)
+	if !ok || !c.node.opt.Discard {
+		return nil
+	}
+	if err := d.Discard(off, size); !errors.Is(err, ErrNotSupported) {
+		return err
+	}
+	return nil
+}
+
+// Flush makes what was written durable.
+func (c *Child) Flush() error {
+	c.enter()
+	defer c.leave()
+	return c.node.flush()
+}
+
+// flush has the driver write what it keeps back, before what is below is made durable.
+func (n *Node) flush() error {
+	if err := n.driver.Flush(); err != nil {
+		return err
+	}
+	if n.opt.NoFlush {
+		return nil
+	}
+	for _, c := range n.children {
+		if c.role == Backing {
+			continue
+		}
+		if err := c.node.flush(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// BlockStatus returns what lies from off on, n bytes at most. Drivers that do not know
+// have data everywhere.
+func (c *Child) BlockStatus(off, size int64) (Extent, error) {
+	c.enter()
+	defer c.leave()
+	if err := c.node.check(off, size); err != nil || size == 0 {
+		return Extent{}, errors.Join(err)
+	}
+	s, ok := c.node.driver.(Statuser)
+	if !ok {
+		return Extent{N: size, Status: Data | Allocated}, nil
+	}
+	e, err := s.BlockStatus(off, size)
+	if err != nil || e.Status&Recurse == 0 || e.Child == nil {
+		return e, err
+	}
+	below, err := e.Child.BlockStatus(e.Offset, e.N)
+	below.Status |= e.Status & Allocated
+	return below, err
+}
+
+// Truncate changes the size of the node, which is drained, for its parent's Truncate.
+func (c *Child) Truncate(size int64) error { return c.node.truncate(size) }
+
+func (n *Node) truncate(size int64) error {
+	t, ok := n.driver.(Truncater)
+	if !ok {
+		return errors.New("Image format driver does not support resize")
+	}
+	if n.opt.ReadOnly {
+		return errors.New("Image is read-only")
+	}
+	return t.Truncate(size)
+}
+
+// Mapping returns where a front end's node lies, once it is not drained.
+func (c *Child) Mapping() (Mapping, bool) {
+	c.enter()
+	defer c.leave()
+	return c.node.Mapping()
+}
+
+// Mapping is where in a host file all of a node lies as it is.
+type Mapping struct {
+	File    *hostfile.File
+	Offset  int64
+	Discard bool // discards get there
+	nodes   []mapped
+}
+
+type mapped struct {
+	node *Node
+	at   int64
+}
+
+// Wrote notes a write that ended at an offset of the node, and went by the file.
+func (m *Mapping) Wrote(end int64) {
+	for _, x := range m.nodes {
+		x.node.wrote(end + x.at)
+	}
+}
+
+// Mapping returns where a node lies; false if requests have to go through the graph.
+func (n *Node) Mapping() (Mapping, bool) {
+	m := Mapping{Discard: true}
+	for {
+		mapper, ok := n.driver.(Mapper)
+		if !ok || n.opt.DetectZeroes {
+			return m, false
+		}
+		p, ok := mapper.Map()
+		if !ok || p.File == nil && n.opt.NoFlush {
+			return m, false
+		}
+		m.Discard = m.Discard && n.opt.Discard
+		m.nodes = append(m.nodes, mapped{n, m.Offset})
+		m.Offset += p.Offset
+		if p.File != nil {
+			m.File = p.File
+			return m, true
+		}
+		n = p.Child.node
+	}
+}

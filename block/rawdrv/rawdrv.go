@@ -1,0 +1,99 @@
+// Package rawdrv is the driver raw: a node that is another one as it is, or a part of it.
+//
+// Methods may be called concurrently but for Truncate, which comes while nothing is under
+// way. It depends on block/graph.
+package rawdrv
+
+import (
+	"errors"
+	"fmt"
+	"math"
+
+	"hv/block/graph"
+)
+
+// Config says which part of the child the node is.
+type Config struct {
+	Offset int64
+	Size   *int64 // nil for up to the end
+}
+
+// Role returns what the child is to the node.
+func (c *Config) Role() graph.Role {
+	if c.Offset != 0 || c.Size != nil {
+		return graph.Part
+	}
+	return graph.Filtered
+}
+
+// Driver is an open node.
+type Driver struct {
+	cfg  Config
+	file *graph.Child
+}
+
+// Open makes a driver.
+func Open(cfg Config, file *graph.Child) (*Driver, error) {
+	total := file.Size()
+	switch {
+	case cfg.Offset < 0:
+		return nil, errors.New("Parameter 'offset' expects a value that is not negative")
+	case cfg.Offset > total:
+		return nil, fmt.Errorf("Offset (%d) cannot be greater than size of the containing file (%d)", cfg.Offset, total)
+	case cfg.Size != nil && (*cfg.Size < 0 || total-cfg.Offset < *cfg.Size):
+		return nil, fmt.Errorf("The sum of offset (%d) and size (%d) has to be smaller or equal to the  actual size of the containing file (%d)",
+			cfg.Offset, *cfg.Size, total)
+	}
+	return &Driver{cfg, file}, nil
+}
+
+// Size returns the length in bytes.
+func (d *Driver) Size() int64 {
+	if d.cfg.Size != nil {
+		return *d.cfg.Size
+	}
+	return max(d.file.Size()-d.cfg.Offset, 0)
+}
+
+// Map tells that the node lies in its child.
+func (d *Driver) Map() (graph.Place, bool) {
+	return graph.Place{Child: d.file, Offset: d.cfg.Offset}, true
+}
+
+// Readv fills the buffers from off.
+func (d *Driver) Readv(off int64, v [][]byte) error { return d.file.Readv(off+d.cfg.Offset, v) }
+
+// Writev writes the buffers at off.
+func (d *Driver) Writev(off int64, v [][]byte, f graph.Flags) error {
+	return d.file.Writev(off+d.cfg.Offset, v, f)
+}
+
+// WriteZeroes makes zeroes without data, if the child can.
+func (d *Driver) WriteZeroes(off, n int64, f graph.Flags) error {
+	return d.file.WriteZeroes(off+d.cfg.Offset, n, f)
+}
+
+// Discard passes a discard on.
+func (d *Driver) Discard(off, n int64) error { return d.file.Discard(off+d.cfg.Offset, n) }
+
+// BlockStatus leaves the answer to the child.
+func (d *Driver) BlockStatus(off, n int64) (graph.Extent, error) {
+	return graph.Extent{N: n, Status: graph.Recurse | graph.OffsetValid | graph.Allocated, Child: d.file, Offset: off + d.cfg.Offset}, nil
+}
+
+// Truncate changes the child's size.
+func (d *Driver) Truncate(size int64) error {
+	switch {
+	case d.cfg.Size != nil:
+		return errors.New("Cannot resize fixed-size raw disks")
+	case size > math.MaxInt64-d.cfg.Offset:
+		return errors.New("Disk size too large for the chosen offset")
+	}
+	return d.file.Truncate(size + d.cfg.Offset)
+}
+
+// Flush does nothing: nothing is kept back.
+func (d *Driver) Flush() error { return nil }
+
+// Close does nothing.
+func (d *Driver) Close() error { return nil }

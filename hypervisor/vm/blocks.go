@@ -1,0 +1,195 @@
+package vm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"hv/block/blockqmp"
+	"hv/block/disk"
+	"hv/block/formats"
+	"hv/block/graph"
+	"hv/devices/qdev"
+	"hv/devices/virtio"
+	"hv/devices/virtio/virtioblk"
+	"hv/hypervisor/config"
+	"hv/qmp/qapi"
+)
+
+// What blockqmp needs. All run on the control goroutine.
+var _ blockqmp.VM = (*VM)(nil)
+
+// drive is a -drive, or the node that a disk has.
+type drive struct {
+	id           string // of the -drive, or empty
+	node         *graph.Node
+	writeThrough bool
+	user         *qdev.Instance // nil for none
+	disk         *disk.Disk     // the user's
+}
+
+// name is what errors call the drive.
+func (d *drive) name() string {
+	switch {
+	case d.id != "":
+		return fmt.Sprintf("block device '%s'", d.id)
+	case d.user != nil:
+		return fmt.Sprintf("block device '%s'", d.user.Label())
+	}
+	return "an unnamed block device"
+}
+
+// blocks is the VM's nodes, and who uses them. It belongs to the control goroutine.
+type blocks struct {
+	graph  graph.Graph
+	drives []*drive // in the order in which they came
+}
+
+func (b *blocks) find(id string) *drive {
+	i := slices.IndexFunc(b.drives, func(d *drive) bool { return d.id == id && id != "" })
+	if i < 0 {
+		return nil
+	}
+	return b.drives[i]
+}
+
+// node returns the node of the -drive with an id, nil if there is none.
+func (b *blocks) node(id string) *graph.Node {
+	if d := b.find(id); d != nil {
+		return d.node
+	}
+	return nil
+}
+
+// remove forgets a drive, which may be the last that had its node.
+func (b *blocks) remove(d *drive) error {
+	b.drives = without(b.drives, d)
+	return d.node.Unref()
+}
+
+func (b *blocks) close() error {
+	var errs []error
+	for _, d := range slices.Clone(b.drives) {
+		errs = append(errs, b.remove(d))
+	}
+	return errors.Join(append(errs, b.graph.Close())...)
+}
+
+func (v *VM) opener(writeThrough bool) *formats.Opener {
+	return &formats.Opener{Graph: &v.blocks.graph, OpenFile: v.fds.Open, Drive: v.blocks.node, WriteThrough: writeThrough}
+}
+
+// openDrives makes the nodes of the command line.
+func (v *VM) openDrives(context.Context) error {
+	v.undo.later(v.blocks.close)
+	for _, o := range v.cfg.Blockdevs {
+		if err := v.AddBlockdev(o); err != nil {
+			return fmt.Errorf("-blockdev %s: %w", *o.NodeName, err)
+		}
+	}
+	for i := range v.cfg.Drives {
+		if err := v.openDrive(&v.cfg.Drives[i]); err != nil {
+			return fmt.Errorf("-drive %s: %w", v.cfg.Drives[i].ID, err)
+		}
+	}
+	return nil
+}
+
+func (v *VM) openDrive(c *config.Drive) error {
+	if v.blocks.graph.Find(c.ID) != nil {
+		return fmt.Errorf("Device name '%s' conflicts with an existing node name", c.ID)
+	}
+	st, err := os.Stat(c.File)
+	n, err := v.opener(c.WriteThrough).Open(c.Node(err == nil && st.Mode()&os.ModeDevice != 0))
+	if err != nil {
+		return err
+	}
+	v.blocks.drives = append(v.blocks.drives, &drive{id: c.ID, node: n, writeThrough: c.WriteThrough})
+	return nil
+}
+
+// AddBlockdev makes a node that the monitor keeps. Control goroutine only.
+func (v *VM) AddBlockdev(o *qapi.BlockdevOptions) error {
+	n, err := v.opener(false).Open(o)
+	if err == nil {
+		n.Own()
+	}
+	return err
+}
+
+// Graph returns the VM's nodes. Control goroutine only.
+func (v *VM) Graph() *graph.Graph { return &v.blocks.graph }
+
+// FindNode returns the node that a drive's id or a node's name means. Control goroutine only.
+func (v *VM) FindNode(name string) (*graph.Node, error) { return v.opener(false).Find(name) }
+
+// Drives returns the drives and disks. Control goroutine only.
+func (v *VM) Drives() []blockqmp.Drive {
+	var out []blockqmp.Drive
+	for _, d := range v.blocks.drives {
+		x := blockqmp.Drive{ID: d.id, Node: d.node, Disk: d.disk, WriteThrough: d.writeThrough}
+		if d.user != nil {
+			x.Qdev = d.user.Path() + "/virtio-backend"
+		}
+		out = append(out, x)
+	}
+	return out
+}
+
+// medium gives a virtio disk its back end's type for IO.
+type medium struct{ *disk.Disk }
+
+func (m medium) NewIO(kick int, depth uint32) (virtioblk.IO, error) { return m.Disk.NewIO(kick, depth) }
+
+func makeBlk(v *VM, in *qdev.Instance, c *blkConfig) (virtio.Device, error) {
+	if c.Drive == "" {
+		return nil, fmt.Errorf("drive property not set")
+	}
+	d, err := v.claimDrive(c.Drive, in)
+	if err != nil {
+		return nil, err
+	}
+	opened, err := disk.Open(d.node, disk.Config{Name: d.name, ShareRW: c.ShareRW})
+	if err != nil {
+		return nil, err
+	}
+	d.disk = opened
+	in.Later(func() error { d.disk = nil; return opened.Close() })
+	v.hw.disks = append(v.hw.disks, opened)
+	in.Later(func() error { v.hw.disks = without(v.hw.disks, flusher(opened)); return nil })
+	dev, err := virtioblk.New(c.Config, medium{opened})
+	if err == nil {
+		opened.OnResize(dev.Resized)
+	}
+	return dev, err
+}
+
+// claimDrive returns the drive with an id, or one on the node with a name, for one
+// device's use.
+func (v *VM) claimDrive(name string, in *qdev.Instance) (*drive, error) {
+	d := v.blocks.find(name)
+	if d == nil {
+		n := v.blocks.graph.Find(name)
+		if n == nil {
+			return nil, fmt.Errorf("Property '%s.drive' can't find value '%s'", in.Driver.Name, name)
+		}
+		n.Ref()
+		d = &drive{node: n}
+		v.blocks.drives = append(v.blocks.drives, d)
+	}
+	if d.user != nil {
+		return nil, fmt.Errorf("Drive '%s' is already in use by another device", name)
+	}
+	d.user = in
+	in.Later(func() error {
+		d.user = nil
+		// A -drive goes with the device that had it, but not with one that could not be made.
+		if d.id == "" || slices.Contains(v.tree.Devices(), in) {
+			return v.blocks.remove(d)
+		}
+		return nil
+	})
+	return d, nil
+}
