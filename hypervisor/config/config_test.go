@@ -282,6 +282,14 @@ func TestLibvirt(t *testing.T) {
 	}
 }
 
+// TestLibvirtProbe takes the command line that libvirt asks a program about itself with.
+func TestLibvirtProbe(t *testing.T) {
+	c := parse(t, "-S -no-user-config -nodefaults -nographic -machine q35,accel=kvm:tcg -qmp unix:/x,server=on,wait=off -pidfile /y -daemonize")
+	if len(c.Serials) != 0 || len(c.Monitors) != 1 {
+		t.Errorf("%+v", c)
+	}
+}
+
 func TestPrintHelp(t *testing.T) {
 	var b strings.Builder
 	PrintHelp(&b, "hv")

@@ -163,9 +163,10 @@ func (p *parser) mon(arg string) error {
 	return nil
 }
 
-// finishGraphic puts the console of -nographic on the terminal, if there is no other.
+// finishGraphic puts the console of -nographic on the terminal, if there is no other and
+// -nodefaults lets it.
 func (p *parser) finishGraphic() error {
-	if !p.cfg.NoGraphic || len(p.cfg.Serials) > 0 {
+	if !p.cfg.NoGraphic || p.cfg.NoDefault || len(p.cfg.Serials) > 0 {
 		return nil
 	}
 	others := len(p.cfg.Monitors)
