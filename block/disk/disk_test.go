@@ -349,27 +349,26 @@ func TestNothingIsAllocated(t *testing.T) {
 
 // BenchmarkRead is one request after the other, beside the host file alone.
 func BenchmarkRead(b *testing.B) {
-	_, n := nodes(b, qapi.BlockdevOptionsRaw{}, nil)
-	d := open(b, n)
-	m, _ := n.Mapping()
-	kick, _ := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
-	b.Cleanup(func() { unix.Close(kick) })
-	plain, err := m.File.NewIO(kick, 64)
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { plain.Close() })
-	for name, q := range map[string]hostfile.IO{"disk": queue(b, d), "hostfile": plain} {
-		b.Run(name, func(b *testing.B) {
+	for _, way := range []string{"disk", "hostfile", "graph"} {
+		b.Run(way, func(b *testing.B) {
+			_, n := nodes(b, qapi.BlockdevOptionsRaw{}, ways["direct"])
+			if way == "graph" {
+				_, n = nodes(b, qapi.BlockdevOptionsRaw{}, ways[way])
+			}
+			q := queue(b, open(b, n))
+			if way == "hostfile" {
+				q = q.(*Queue).inner
+			}
 			bufs := [][]byte{make([]byte, 4096)}
+			ended := false
+			done := func(uint32, int32) { ended = true }
 			b.ReportAllocs()
 			for b.Loop() {
-				ended := false
 				if err := q.Submit(hostfile.OpRead, 0, 0, 4096, bufs); err != nil {
 					b.Fatal(err)
 				}
-				for !ended {
-					if err := q.Wait(true, func(uint32, int32) { ended = true }); err != nil {
+				for ended = false; !ended; {
+					if err := q.Wait(true, done); err != nil {
 						b.Fatal(err)
 					}
 				}

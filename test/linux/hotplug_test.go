@@ -41,7 +41,7 @@ func hotplug(t *testing.T) {
 	devices := map[string]string{}
 	for i := range slots {
 		args = append(args, "-chardev", fmt.Sprintf("null,id=c%d", i),
-			"-drive", fmt.Sprintf("file=%s,format=raw,if=none,id=d%d", hvrun.Image(t, scratch(t), 8), i),
+			"-blockdev", fmt.Sprintf("driver=raw,node-name=d%d,file.driver=file,file.filename=%s,discard=unmap", i, hvrun.Image(t, scratch(t), 8)),
 			"-netdev", fmt.Sprintf("tap,id=n%d,ifname=hvh%d,script=no,downscript=no", i, i))
 		for k, props := range []string{
 			fmt.Sprintf(`"driver":"virtio-blk-pci","drive":"d%d"`, i), fmt.Sprintf(`"driver":"virtio-net-pci","netdev":"n%d"`, i), `"driver":"virtio-rng-pci"`,
