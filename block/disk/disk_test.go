@@ -244,11 +244,11 @@ func TestDrain(t *testing.T) {
 					return
 				}
 				defer q.Close()
-				buf := make([]byte, 512)
+				bufs := make([]byte, 4*512)
 				for !stop.Load() {
 					inflight := 0
 					for tag := range uint32(4) {
-						if err := q.Submit(hostfile.OpRead, tag, int64(tag)*512, 512, [][]byte{buf}); err != nil {
+						if err := q.Submit(hostfile.OpRead, tag, int64(tag)*512, 512, [][]byte{bufs[tag*512:][:512]}); err != nil {
 							t.Error(err)
 							return
 						}

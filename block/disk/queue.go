@@ -190,8 +190,8 @@ func (q *Queue) completed(tag uint32, res int32) {
 	if kind == Write && q.direct && res >= 0 {
 		q.mapping.Wrote(r.off + size)
 	}
-	q.ended(1)
 	q.done(tag, res)
+	q.ended(1)
 }
 
 // quiesce holds new requests back and returns once none is under way.
