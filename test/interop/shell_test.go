@@ -100,9 +100,9 @@ func TestShell(t *testing.T) {
 	c.tell("balloon value=1.5", `Invalid parameter type for 'value', expected: integer`)
 	c.tell("no-such x=1", `"class": "CommandNotFound"`)
 	c.tell("set-action reboot", "Expected a key=value pair")
-	c.send("query-na\t")
-	c.until(regexp.MustCompile(`query-name`)) // completed from query-commands
-	c.tell("", `{"return": {"name": "interop"}}`)
+	c.send("query-uu\t")
+	c.until(regexp.MustCompile(`query-uuid`)) // completed from query-commands
+	c.tell("", `{"return": {"UUID": "6ba7b810-9dad-11d1-80b4-00c04fd430c8"}}`)
 	c.tell("quit", `{"return": {}}`)
 	c.send("query-name\n")
 	if s.Wait(t) != 0 {

@@ -13,11 +13,13 @@ import (
 )
 
 // watch is the guest's part of TestHotplug: it tells how many PCI devices and ports it has
-// whenever that changes.
+// whenever that changes, and which tasks wait for what when that has not for long.
 const watch = `
 while :; do
 	n=$(ls /sys/bus/pci/devices | wc -l)/$(ls /sys/class/virtio-ports 2>/dev/null | wc -l)
-	[ "$n" = "$last" ] || echo seen=$n.
+	same=$((same + 1))
+	[ "$n" = "$last" ] || { echo seen=$n.; same=0; }
+	[ $same = 500 ] && { echo 8 >/proc/sys/kernel/printk; echo w >/proc/sysrq-trigger; }
 	last=$n
 	sleep 0.2
 done
@@ -119,6 +121,12 @@ func awaitDeleted(t *testing.T, c *client.Client, n int) {
 				n--
 			}
 		case <-limit:
+			for cpu := range 2 {
+				var text string
+				args := map[string]any{"command-line": "info registers", "cpu-index": cpu}
+				err := c.Execute(t.Context(), "human-monitor-command", args, &text)
+				t.Logf("CPU %d (%v): %s", cpu, err, text)
+			}
 			t.Fatalf("the guest has not let go of %d devices", n)
 		}
 	}
