@@ -268,11 +268,14 @@ func TestDrain(t *testing.T) {
 					}
 				}
 			}()
+			for done.Load() == 0 {
+				runtime.Gosched()
+			}
 			for range 50 {
 				undrain := n.Drain()
 				quiet.Store(true)
 				before := done.Load()
-				time.Sleep(time.Millisecond)
+				awaitHeld(d)
 				if done.Load() != before {
 					t.Error("requests complete in a drained graph")
 				}
@@ -285,6 +288,24 @@ func TestDrain(t *testing.T) {
 			stop.Store(true)
 			<-ended
 		})
+	}
+}
+
+// awaitHeld returns once requests wait in a queue of a drained disk.
+func awaitHeld(d *Disk) {
+	for {
+		d.mu.Lock()
+		held := 0
+		for _, q := range d.queues {
+			q.mu.Lock()
+			held += len(q.held)
+			q.mu.Unlock()
+		}
+		d.mu.Unlock()
+		if held > 0 {
+			return
+		}
+		runtime.Gosched()
 	}
 }
 

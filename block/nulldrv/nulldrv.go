@@ -5,7 +5,7 @@
 package nulldrv
 
 import (
-	"errors"
+	"fmt"
 	"time"
 
 	"hv/block/graph"
@@ -14,17 +14,23 @@ import (
 // Config is a node's options.
 type Config struct {
 	Size    int64
-	Latency time.Duration // how long each request takes
+	Latency time.Duration // how long each request takes, at most MaxLatency
 	Zeroes  bool          // reads give zeroes; otherwise buffers stay as they are
 }
+
+// MaxLatency bounds how long a request takes, and thereby how long a drain waits.
+const MaxLatency = 10 * time.Second
 
 // Driver is a node without a medium.
 type Driver struct{ cfg Config }
 
 // Open makes a driver.
 func Open(cfg Config) (*Driver, error) {
-	if cfg.Size < 0 || cfg.Latency < 0 {
-		return nil, errors.New("size and latency-ns must not be negative")
+	switch {
+	case cfg.Size < 0:
+		return nil, fmt.Errorf("size must not be negative, is %d", cfg.Size)
+	case cfg.Latency < 0 || cfg.Latency > MaxLatency:
+		return nil, fmt.Errorf("latency-ns must be between 0 and %d", MaxLatency)
 	}
 	return &Driver{cfg}, nil
 }

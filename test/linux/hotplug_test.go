@@ -34,10 +34,13 @@ func TestHotplug(t *testing.T) {
 	for i := range slots {
 		tap(t, fmt.Sprintf("hvh%d", i))
 	}
-	surviving(t, func() { hotplug(t) })
+	rounds := hvrun.Count(2, 167)
+	// What a guest has done before the bed lost it counts.
+	surviving(t, func() { hotplug(t, &rounds) })
 }
 
-func hotplug(t *testing.T) {
+// hotplug counts the rounds down, and looks for leaks once none is left.
+func hotplug(t *testing.T, rounds *int) {
 	socket := scratch(t) + "/qmp"
 	args := join(machine(2, 768), kernel(watch, "quiet"), []string{"-qmp", "unix:" + socket + ",server=on,wait=off", "-device", "virtio-serial-pci,id=cold"})
 	devices := map[string]string{}
@@ -65,7 +68,7 @@ func hotplug(t *testing.T) {
 	}
 	c := hvrun.Dial(t, p, socket)
 	before := 0
-	for n := range hvrun.Count(2, 167) {
+	for ; *rounds > 0; *rounds-- {
 		from := len(p.Output())
 		for id, props := range devices {
 			call(t, c, "device_add", fmt.Sprintf(`{"id":"%s",%s}`, id, props))
@@ -77,7 +80,7 @@ func hotplug(t *testing.T) {
 		}
 		awaitDeleted(t, c, len(devices))
 		p.ExpectAfter(t, from, fmt.Sprintf(`seen=%d/0\.`, base))
-		if n == 0 {
+		if before == 0 {
 			before = descriptors(t, p.Cmd.Process.Pid)
 		}
 	}
@@ -89,6 +92,8 @@ func hotplug(t *testing.T) {
 }
 
 // remove asks for a device's removal, again for as long as the guest is busy with the slot.
+// A guest that is slower than its own button's timer (5 s) turns a slot off and on again,
+// by which the device is gone, here as with QEMU.
 func remove(t *testing.T, c *client.Client, id string) {
 	t.Helper()
 	tick := time.NewTicker(50 * time.Millisecond)
@@ -97,7 +102,11 @@ func remove(t *testing.T, c *client.Client, id string) {
 	for {
 		err := c.Execute(t.Context(), "device_del", map[string]string{"id": id}, nil)
 		if err == nil || !strings.Contains(err.Error(), "guest is busy") {
-			if err != nil {
+			switch {
+			case err == nil:
+			case strings.Contains(err.Error(), "not found"):
+				t.Logf("the guest has let go of %s by itself", id)
+			default:
 				t.Fatalf("device_del %s: %v", id, err)
 			}
 			return
