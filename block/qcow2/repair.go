@@ -40,6 +40,13 @@ func (c *checker) compare() error {
 			return err
 		}
 	}
+	for i, e := range c.im.refs.table {
+		if first := int64(i) * g.refBlock; int64(e)&(g.clusterSize-1) != 0 && first < c.refs.end {
+			done[int64(i)] = true
+			c.res.Errors += min(g.refBlock, c.refs.end-first)
+			c.res.say("can't get refcounts from cluster %d on", first)
+		}
+	}
 	c.undescribed(done, &highest)
 	c.im.refs.cache.reset()
 	c.im.refs.hint = 0
@@ -130,7 +137,7 @@ func (c *checker) recount() error {
 	if err := again.compare(); err != nil {
 		return err
 	}
-	c.res.Corruptions, c.res.Leaks = again.res.Corruptions, again.res.Leaks
+	c.res.Errors, c.res.Corruptions, c.res.Leaks = again.res.Errors, again.res.Corruptions, again.res.Leaks
 	c.res.CorruptionsFixed -= min(c.res.CorruptionsFixed, again.res.Corruptions)
 	return c.im.findOwned()
 }
