@@ -38,10 +38,6 @@ func (im *Image) readBitmapDir() ([]bitmapEntry, error) {
 	switch {
 	case x.count == 0:
 		return nil, nil
-	case x.count > maxBitmaps || x.size < 0 || x.size > maxBitmapDir || x.size < int64(x.count)*bitmapFixed:
-		return nil, errors.New("bitmap directory has an invalid size")
-	case x.off <= 0 || x.off&(im.geo.clusterSize-1) != 0 || x.off > im.file.Size():
-		return nil, errors.New("bitmap directory has an invalid offset")
 	case x.off+x.size > im.file.Size()+im.geo.clusterSize:
 		return nil, errors.New("bitmap directory is outside the file")
 	}

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"testing"
+	"time"
 )
 
 // damage changes 8 bytes of an image.
@@ -205,20 +206,19 @@ func exercise(m *memStorage) error {
 	return im.Close()
 }
 
-// FuzzImage has images of any content opened and used.
-func FuzzImage(f *testing.F) {
+// seeds are small images with everything in them.
+func seeds(t testing.TB) [][]byte {
+	t.Helper()
+	var l [][]byte
 	for _, o := range []CreateOptions{
 		{ClusterSize: 512, Size: 64 << 10}, {ClusterSize: 512, Size: 64 << 10, Compat: "0.10"},
 		{ClusterSize: 16384, Size: 256 << 10, ExtendedL2: true}, {ClusterSize: 4096, Size: 64 << 10, Compression: Zstd},
 	} {
 		m := newMem(nil)
 		if err := Create(m, nil, o); err != nil {
-			f.Fatal(err)
+			t.Fatal(err)
 		}
-		im, err := Open(m, Options{})
-		if err != nil {
-			f.Fatal(err)
-		}
+		im := mustOpen(t, m, Options{})
 		cs := im.geo.clusterSize
 		_ = im.Writev(0, [][]byte{make([]byte, cs)}, Compressed)
 		_ = im.Writev(cs, [][]byte{make([]byte, 3000)}, 0)
@@ -227,18 +227,84 @@ func FuzzImage(f *testing.F) {
 		if o.Compat == "" {
 			_ = im.StoreBitmaps([]Bitmap{{Name: "b", Granularity: 512, Bits: make([]byte, im.bitmapBytes(9))}})
 		}
-		if err := im.Close(); err != nil {
-			f.Fatal(err)
-		}
+		mustClose(t, im)
 		b := make([]byte, m.size)
 		_ = m.Readv(0, [][]byte{b})
-		f.Add(b)
+		l = append(l, b)
+	}
+	return l
+}
+
+// patch changes words of an image: each 12 bytes are an offset and a value.
+func patch(m *memStorage, p []byte) {
+	for ; len(p) >= 12; p = p[12:] {
+		off := int64(binary.BigEndian.Uint32(p)) % (m.size + 4096)
+		_ = m.Writev(off, [][]byte{p[4:12]})
+	}
+}
+
+// FuzzImage has damaged images opened and used.
+func FuzzImage(f *testing.F) {
+	images := seeds(f)
+	for i := range images {
+		for _, off := range []uint32{24, 36, 40, 48, 56, 60, 64, 72, 96, 100, 512, 1024, 4096, 16384} {
+			f.Add(uint8(i), binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint32(nil, off), 1<<40|uint64(off)))
+		}
+	}
+	f.Fuzz(func(t *testing.T, i uint8, p []byte) {
+		m := newMem(images[int(i)%len(images)])
+		patch(m, p)
+		_ = exercise(m)
+	})
+}
+
+// FuzzHeader decodes headers; what was accepted can be written and read again.
+func FuzzHeader(f *testing.F) {
+	for _, b := range seeds(f) {
+		f.Add(b[:min(len(b), 1024)])
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if len(b) < 1<<20 {
-			_ = exercise(newMem(b))
+		h, err := ParseHeader(newMem(b))
+		if err != nil {
+			return
+		}
+		e, err := h.encode()
+		if err != nil {
+			return
+		}
+		again, err := ParseHeader(newMem(e))
+		if err != nil || again.Size != h.Size || again.BackingFile != h.BackingFile || again.L1Offset != h.L1Offset || len(again.unknown) != len(h.unknown) {
+			t.Fatalf("%+v became %+v: %v", h, again, err)
 		}
 	})
+}
+
+// TestSlow has images damaged at the places that say how much there is to do.
+func TestSlow(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 3))
+	images := seeds(t)
+	for i := range 800 {
+		b := images[i%len(images)]
+		m := newMem(b)
+		var p []byte
+		for range 1 + rng.IntN(4) {
+			off, v := uint32(rng.IntN(28)*4), rng.Uint64()>>rng.IntN(64)
+			if rng.IntN(2) == 0 {
+				off = uint32(rng.IntN(len(b))) &^ 7
+			}
+			if rng.IntN(2) == 0 { // a cluster of the file
+				v = uint64(rng.IntN(len(b)))&^511 | uint64(rng.IntN(2))<<63
+			}
+			p = binary.BigEndian.AppendUint32(p, off)
+			p = binary.BigEndian.AppendUint64(p, v)
+		}
+		patch(m, p)
+		start := time.Now()
+		_ = exercise(m)
+		if d := time.Since(start); d > 5*time.Second {
+			t.Errorf("image %d with %x took %v", i%len(images), p, d)
+		}
+	}
 }
 
 // TestCorruptAtRunTime has metadata overlap with data; the write is refused and the image marked.

@@ -248,7 +248,28 @@ func (h *Header) validate() error {
 	if h.Autoclear&AutoclearRawData != 0 && h.Incompatible&IncompatDataFile == 0 {
 		h.Autoclear &^= AutoclearRawData
 	}
+	if err := h.validateBitmaps(); err != nil {
+		return err
+	}
 	return h.validateTables()
+}
+
+// validateBitmaps forgets an extension that is out of date.
+func (h *Header) validateBitmaps() error {
+	if h.Autoclear&AutoclearBitmaps == 0 {
+		h.bitmaps = bitmapExt{}
+		return nil
+	}
+	x := &h.bitmaps
+	switch {
+	case x.count == 0 || x.count > maxBitmaps:
+		return errors.New("bitmaps extension: bad number of bitmaps")
+	case x.size < int64(x.count)*bitmapFixed || x.size > maxBitmapDir:
+		return errors.New("bitmaps extension: bad size of the directory")
+	case x.off <= 0 || x.off&(1<<h.ClusterBits-1) != 0 || x.off > maxHostOffset:
+		return errors.New("bitmaps extension: bad offset of the directory")
+	}
+	return nil
 }
 
 func (h *Header) validateTables() error {
