@@ -183,7 +183,6 @@ type allocation struct {
 	host   int64
 	own    int64 // clusters allocated for it at host
 	reuse  bool  // the entry has the host cluster already
-	whole  bool  // all of the clusters is written
 	from   int64 // what is written
 	to     int64
 }

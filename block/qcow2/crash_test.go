@@ -253,3 +253,54 @@ func replay(t *testing.T, s *logStorage, m *sectors, rng *rand.Rand, seed uint64
 		}
 	}
 }
+
+// TestCrashWhole has crashes during what concerns the image as a whole.
+func TestCrashWhole(t *testing.T) {
+	for _, o := range []CreateOptions{
+		{ClusterSize: 512, RefcountBits: 64, Size: 128 << 10}, {ClusterSize: 4096, Size: 1 << 20}, {ClusterSize: 16384, Size: 1 << 20, ExtendedL2: true, LazyRefcounts: true},
+	} {
+		for seed := range uint64(3) {
+			rng := rand.New(rand.NewPCG(seed, 6))
+			s := &logStorage{memStorage: newMem(nil)}
+			if err := Create(s, nil, o); err != nil {
+				t.Fatal(err)
+			}
+			m := &sectors{events: []event{{start: len(s.log)}}}
+			d := &disk{im: mustOpen(t, s, Options{L2CacheSize: 1024, DiscardOther: true}), want: make([]byte, o.Size), rng: rng}
+			for i := range 60 {
+				if err := wholeStep(d, i); err != nil {
+					t.Fatalf("step %d: %v", i, err)
+				}
+			}
+			mustClose(t, d.im)
+			replay(t, s, m, rng, seed)
+		}
+	}
+}
+
+func wholeStep(d *disk, i int) error {
+	im := d.im
+	switch op := d.rng.IntN(9); {
+	case op == 0 && len(im.snaps) < 3:
+		_, err := im.CreateSnapshot(Snapshot{Name: fmt.Sprint(i)})
+		return err
+	case op == 1 && len(im.snaps) > 0:
+		return im.DeleteSnapshot(im.snaps[0].ID)
+	case op == 2 && len(im.snaps) > 0 && im.hdr.bitmaps.count == 0:
+		err := im.ApplySnapshot(im.snaps[d.rng.IntN(len(im.snaps))].ID)
+		d.want = make([]byte, im.Size())
+		return err
+	case op == 3:
+		bits := bytes.Repeat([]byte{byte(i)}, int(im.bitmapBytes(9)))
+		if d.rng.IntN(2) == 0 {
+			return im.StoreBitmaps(nil)
+		}
+		return im.StoreBitmaps([]Bitmap{{Name: fmt.Sprint(i), Granularity: 512, Bits: bits}, {Name: "b", Granularity: 512, Bits: bits}})
+	case op == 4 && im.hdr.bitmaps.count == 0:
+		size := (d.rng.Int64N(400) + 1) << 10
+		d.want = make([]byte, size)
+		return im.Truncate(size, []string{PreallocOff, PreallocMetadata}[map[bool]int{true: d.rng.IntN(2)}[size > im.Size()]])
+	}
+	off, n := d.pick()
+	return im.Writev(off, [][]byte{make([]byte, n)}, 0)
+}

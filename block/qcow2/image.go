@@ -97,7 +97,8 @@ type Options struct {
 	// Which deallocations are passed on to the storage.
 	DiscardRequest, DiscardSnapshot, DiscardOther bool
 
-	Overlap      Overlap // 0 is OverlapCached; OverlapNone is none
+	Overlap Overlap // 0 is OverlapCached; OverlapNone is none
+	// OnCorruption hears of damage found in use, up to the first that is fatal. It must not call the image.
 	OnCorruption func(Corruption)
 }
 

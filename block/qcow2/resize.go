@@ -65,12 +65,19 @@ func (im *Image) setSize(size int64) error {
 	if err := im.settle(); err != nil {
 		return err
 	}
-	im.size.Store(size)
-	im.hdr.Size = size
+	im.setSizes(size)
 	if err := im.writeField(24, 32); err != nil {
 		return err
 	}
 	return im.barrier()
+}
+
+func (im *Image) setSizes(size int64) {
+	im.size.Store(size)
+	im.hdr.Size = size
+	if l2, _, err := im.cacheSizes(); err == nil {
+		im.l2.max = max(im.l2.max, int(l2/im.l2.size))
+	}
 }
 
 // clearGrown hides what lies behind the old end: the rest of its cluster, and the backing
@@ -100,11 +107,12 @@ func (im *Image) growL1(n int64) error {
 	}
 	l1 := make([]uint64, n)
 	copy(l1, im.l1)
-	return im.moveL1(l1)
+	return im.moveL1(l1, im.hdr.Size)
 }
 
-// moveL1 writes another L1 table and has the header refer to it. The old one is freed.
-func (im *Image) moveL1(l1 []uint64) error {
+// moveL1 writes another L1 table and has the header refer to it and say the size. The old
+// one is freed.
+func (im *Image) moveL1(l1 []uint64, size int64) error {
 	g, h := &im.geo, &im.hdr
 	off, _, err := im.alloc(max(g.clusters(int64(len(l1))*8), 1), true)
 	if err != nil {
@@ -120,8 +128,8 @@ func (im *Image) moveL1(l1 []uint64) error {
 		return err
 	}
 	old, n := h.L1Offset, g.clusters(int64(h.L1Size)*8)
-	h.L1Offset, h.L1Size = off, uint32(len(l1))
-	if err := im.writeField(36, 48); err != nil {
+	h.L1Offset, h.L1Size, h.Size = off, uint32(len(l1)), size
+	if err := im.writeField(24, 48); err != nil {
 		return err
 	}
 	im.own(off, g.clusters(int64(len(l1))*8), OverlapActiveL1)

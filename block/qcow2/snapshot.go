@@ -168,14 +168,15 @@ func (im *Image) switchTo(l1 []uint64, size int64) error {
 		return err
 	}
 	old := im.l1
-	if err := im.moveL1(l1); err != nil {
+	if err := im.moveL1(l1, size); err != nil {
 		return err
 	}
+	im.setSizes(size)
 	im.l2.reset()
 	if err := im.walk(old, im.refDown); err != nil {
 		return err
 	}
-	if err := im.setSize(size); err != nil {
+	if err := im.settle(); err != nil {
 		return err
 	}
 	if err := im.findOwned(); err != nil {

@@ -197,9 +197,18 @@ func (im *Image) discard(off, n int64) error {
 		return nil
 	}
 	backed := im.hasBacking()
-	err := im.eachCluster(lo, hi, func(s *slice, at int64) { im.discardEntry(s, backed, freedRequest) }, nil)
-	if err != nil || !g.external {
-		return err
+	for at := lo; at < hi; {
+		end := min(hi, (at/g.tableSpan()+1)*g.tableSpan())
+		if backed || !im.bare(at) {
+			set := func(s *slice, at int64) { im.discardEntry(s, backed, freedRequest) }
+			if err := im.eachCluster(at, end, set, nil); err != nil {
+				return err
+			}
+		}
+		at = end
+	}
+	if !g.external {
+		return nil
 	}
 	n = min(hi, im.Size()) - lo
 	if im.hdr.Autoclear&AutoclearRawData != 0 {
@@ -209,6 +218,15 @@ func (im *Image) discard(off, n int64) error {
 		return im.data.Discard(lo, n)
 	}
 	return nil
+}
+
+// bare tells whether there is no L2 table for guest offset off.
+func (im *Image) bare(off int64) bool {
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	im.await(off, off+im.geo.tableSpan())
+	l2, err := im.l2Offset(off / im.geo.tableSpan())
+	return err == nil && l2 == 0
 }
 
 // discardEntry makes a cluster one that has nothing and reads as zeroes.
