@@ -98,7 +98,7 @@ type Options struct {
 	DiscardRequest, DiscardSnapshot, DiscardOther bool
 
 	Overlap Overlap // 0 is OverlapCached; OverlapNone is none
-	// OnCorruption hears of damage found in use, up to the first that is fatal. It must not call the image.
+	// OnCorruption hears of the first damage found in use, and of the first that is fatal. It must not call the image.
 	OnCorruption func(Corruption)
 }
 
@@ -130,6 +130,7 @@ type Image struct {
 	owned     map[int64]Overlap // clusters that hold metadata
 	backing   Backing
 	broken    error
+	told      bool // of damage
 
 	epoch     atomic.Uint32
 	inflight  [2]atomic.Int64
@@ -251,7 +252,9 @@ func (im *Image) corrupt(off, n int64, fatal bool, format string, args ...any) e
 			_ = im.file.Flush()
 		}
 	}
-	if f := im.opt.OnCorruption; f != nil && first {
+	told := im.told && (!fatal || im.opt.ReadOnly)
+	im.told = true
+	if f := im.opt.OnCorruption; f != nil && first && !told {
 		f(Corruption{Message: msg, Offset: off, Size: n, Fatal: fatal && !im.opt.ReadOnly})
 	}
 	return err

@@ -159,6 +159,9 @@ type checkReport struct {
 
 func qemuCheck(t testing.TB, path string) checkReport {
 	t.Helper()
+	if _, err := exec.LookPath("qemu-img"); err != nil {
+		t.Skip("no qemu-img")
+	}
 	cmd := exec.Command("qemu-img", "check", "-U", "-f", "qcow2", "--output=json", path)
 	out, _ := cmd.Output() // exit status says what the report does
 	var r checkReport
@@ -215,12 +218,12 @@ func TestRandomOperations(t *testing.T) {
 			t.Parallel()
 			size := int64(3<<20 + 1536)
 			if v.o.ClusterSize == 2<<20 {
-				size = 40 << 20
+				size = 24 << 20
 			}
-			for seed := range uint64(3) {
+			for seed := range uint64(2) {
 				path, f, data := v.create(t, size)
 				d := &disk{want: make([]byte, size), rng: rand.New(rand.NewPCG(seed, 1))}
-				for range 3 {
+				for range 2 {
 					var err error
 					if d.im, err = Open(f, Options{DataFile: data, L2CacheSize: 4096, DiscardRequest: seed == 1}); err != nil {
 						t.Fatal(err)
