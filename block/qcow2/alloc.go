@@ -45,7 +45,7 @@ func (im *Image) alloc(n int64, exact bool) (off, got int64, err error) {
 		return 0, 0, errors.New("file would be too large")
 	}
 	if off == 0 {
-		return 0, 0, im.corrupt(-1, 0, true, "preventing invalid allocation of a cluster at offset 0")
+		return 0, 0, im.corrupt(-1, 0, true, "Preventing invalid allocation of a cluster at offset 0")
 	}
 	return off, got, im.checkOverlap(off, got<<im.geo.clusterBits, 0)
 }

@@ -117,14 +117,14 @@ func ParseHeader(s Storage) (Header, error) {
 	var h Header
 	b := make([]byte, headerWritten)
 	if err := s.Readv(0, [][]byte{b}); err != nil {
-		return h, fmt.Errorf("read header: %w", err)
+		return h, fmt.Errorf("Could not read qcow2 header: %w", err)
 	}
 	if err := h.fixed(b); err != nil {
 		return h, err
 	}
 	b = make([]byte, 1<<h.ClusterBits)
 	if err := s.Readv(0, [][]byte{b}); err != nil {
-		return h, fmt.Errorf("read header: %w", err)
+		return h, fmt.Errorf("Could not read qcow2 header: %w", err)
 	}
 	if err := h.variable(b); err != nil {
 		return h, err
@@ -135,15 +135,15 @@ func ParseHeader(s Storage) (Header, error) {
 func (h *Header) fixed(b []byte) error {
 	be := binary.BigEndian
 	if be.Uint32(b) != magic {
-		return errors.New("image is not in qcow2 format")
+		return errors.New("Image is not in qcow2 format")
 	}
 	h.Version = be.Uint32(b[4:])
 	if h.Version != 2 && h.Version != 3 {
-		return fmt.Errorf("unsupported qcow2 version %d", h.Version)
+		return fmt.Errorf("Unsupported qcow2 version %d", h.Version)
 	}
 	h.ClusterBits = be.Uint32(b[20:])
 	if h.ClusterBits < minClusterBits || h.ClusterBits > maxClusterBits {
-		return fmt.Errorf("unsupported cluster size: 2^%d", h.ClusterBits)
+		return fmt.Errorf("Unsupported cluster size: 2^%d", h.ClusterBits)
 	}
 	h.Size = int64(be.Uint64(b[24:]))
 	h.Crypt = be.Uint32(b[32:])
@@ -228,13 +228,13 @@ func (h *Header) extension(kind uint32, b []byte) error {
 
 func (h *Header) validate() error {
 	if bad := h.Incompatible &^ incompatKnown; bad != 0 {
-		return fmt.Errorf("unsupported qcow2 feature(s): %s", strings.Join(h.featureNames(bad), ", "))
+		return fmt.Errorf("Unsupported qcow2 feature(s): %s", strings.Join(h.featureNames(bad), ", "))
 	}
 	if h.Crypt != 0 {
 		return fmt.Errorf("encrypted images are not supported (method %d)", h.Crypt)
 	}
 	if h.RefcountOrder > 6 {
-		return errors.New("reference count entry width too large; may not exceed 64 bits")
+		return errors.New("Reference count entry width too large; may not exceed 64 bits")
 	}
 	if h.Incompatible&IncompatCompression != 0 && h.Compression == Zlib || h.Incompatible&IncompatCompression == 0 && h.Compression != Zlib {
 		return errors.New("compression type and its feature bit do not match")
@@ -275,26 +275,26 @@ func (h *Header) validateBitmaps() error {
 func (h *Header) validateTables() error {
 	g := makeGeometry(h)
 	if h.Size < 0 {
-		return errors.New("image is too large")
+		return errors.New("Image is too big")
 	}
 	for _, t := range []struct {
 		name         string
 		off, n, unit int64
 		max          int64
 	}{
-		{"reference count table", h.RefTableOffset, int64(h.RefTableClusters), g.clusterSize, maxRefTableBytes},
-		{"snapshot table", h.SnapshotsOffset, int64(h.NumSnapshots), 40, maxSnapshots * 40},
-		{"active L1 table", h.L1Offset, int64(h.L1Size), 8, maxL1Bytes},
+		{"Reference count table", h.RefTableOffset, int64(h.RefTableClusters), g.clusterSize, maxRefTableBytes},
+		{"Snapshot table", h.SnapshotsOffset, int64(h.NumSnapshots), 40, maxSnapshots * 40},
+		{"Active L1 table", h.L1Offset, int64(h.L1Size), 8, maxL1Bytes},
 	} {
 		switch {
 		case t.n*t.unit > t.max:
-			return fmt.Errorf("%s is too large", t.name)
+			return fmt.Errorf("%s too large", t.name)
 		case t.n > 0 && (t.off < 0 || t.off&(g.clusterSize-1) != 0 || t.off > maxHostOffset):
-			return fmt.Errorf("%s offset is invalid", t.name)
+			return fmt.Errorf("%s offset invalid", t.name)
 		}
 	}
 	if h.RefTableClusters == 0 {
-		return errors.New("image does not contain a reference count table")
+		return errors.New("Image does not contain a reference count table")
 	}
 	if g.l1Entries(h.Size) > int64(h.L1Size) {
 		return errors.New("L1 table is too small")

@@ -58,7 +58,7 @@ func (im *Image) l2Offset(i int64) (int64, error) {
 	}
 	l2 := int64(im.l1[i] & offsetMask)
 	if l2&(im.geo.clusterSize-1) != 0 {
-		return 0, im.corrupt(l2, im.geo.clusterSize, true, "L2 table offset %#x unaligned (L1 index: %#x)", l2, i)
+		return 0, im.corrupt(-1, 0, true, "L2 table offset %#x unaligned (L1 index: %#x)", l2, i)
 	}
 	return l2, nil
 }
@@ -119,15 +119,15 @@ func (im *Image) checkEntry(e entry, k kind, cluster int64) error {
 	g := &im.geo
 	switch {
 	case k == invalid:
-		return im.corrupt(-1, 0, true, "invalid cluster entry found (guest offset %#x)", cluster)
+		return im.corrupt(-1, 0, true, "Invalid cluster entry found (guest offset: %#x)", cluster)
 	case k == compressed && g.external:
-		return im.corrupt(-1, 0, true, "compressed cluster entry found in image with external data file (guest offset %#x)", cluster)
+		return im.corrupt(-1, 0, true, "Compressed cluster entry found in image with external data file (guest offset: %#x)", cluster)
 	case !k.hosted():
 		return nil
 	case e.host()&(g.clusterSize-1) != 0:
-		return im.corrupt(e.host(), g.clusterSize, true, "cluster allocation offset %#x unaligned (guest offset %#x)", e.host(), cluster)
+		return im.corrupt(-1, 0, true, "Cluster allocation offset %#x unaligned (guest offset: %#x)", e.host(), cluster)
 	case g.external && e.host() != cluster:
-		return im.corrupt(e.host(), g.clusterSize, true, "external data file host cluster offset %#x does not match guest cluster offset %#x", e.host(), cluster)
+		return im.corrupt(-1, 0, true, "External data file host cluster offset %#x does not match guest cluster offset: %#x", e.host(), cluster)
 	}
 	return nil
 }

@@ -11,7 +11,7 @@ import (
 func Open(file Storage, opt Options) (*Image, error) {
 	im, err := open(file, opt)
 	if err != nil {
-		return nil, fmt.Errorf("qcow2: %w", err)
+		return nil, err
 	}
 	if opt.CacheCleanInterval > 0 {
 		im.ticker.Add(1)
@@ -61,7 +61,7 @@ func (im *Image) admit() error {
 		return errors.New("'data-file' can only be set for images with an external data file")
 	}
 	if h.Incompatible&IncompatCorrupt != 0 && !o.ReadOnly && !o.Check {
-		return errors.New("image is corrupt; cannot be opened read/write")
+		return errors.New("qcow2: Image is corrupt; cannot be opened read/write")
 	}
 	if h.Incompatible&IncompatDirty != 0 && o.NoRepair && !o.ReadOnly && !o.Check {
 		return errors.New("image is dirty; cannot be opened read/write without a repair")
@@ -70,7 +70,7 @@ func (im *Image) admit() error {
 	if o.LazyRefcounts != nil {
 		im.lazy = *o.LazyRefcounts
 		if im.lazy && h.Version < 3 {
-			return errors.New("lazy refcounts require a qcow2 image with at least version 3")
+			return errors.New("Lazy refcounts require a qcow2 image with at least qemu 1.1 compatibility level")
 		}
 	}
 	im.lazy = im.lazy && h.Version >= 3
@@ -111,8 +111,10 @@ func (im *Image) cacheSizes() (l2, refs int64, err error) {
 	case total == 0:
 	case l2 != 0 && refs != 0:
 		return 0, 0, errors.New("cache-size, l2-cache-size and refcount-cache-size may not be set at the same time")
-	case l2 > total || refs > total:
-		return 0, 0, errors.New("a cache may not be larger than cache-size")
+	case l2 > total:
+		return 0, 0, errors.New("l2-cache-size may not exceed cache-size")
+	case refs > total:
+		return 0, 0, errors.New("refcount-cache-size may not exceed cache-size")
 	case l2 != 0:
 		refs = total - l2
 	case refs != 0:
@@ -139,10 +141,10 @@ func (im *Image) load() (err error) {
 	im.l1Dirty, im.refs.dirty = l1Dirty{}, l1Dirty{}
 	im.refs.hint = 0
 	if im.l1, err = im.readTable(h.L1Offset, int64(h.L1Size)); err != nil {
-		return fmt.Errorf("read L1 table: %w", err)
+		return fmt.Errorf("Could not read L1 table: %w", err)
 	}
 	if im.refs.table, err = im.readTable(h.RefTableOffset, int64(h.RefTableClusters)*g.clusterSize/8); err != nil {
-		return fmt.Errorf("read refcount table: %w", err)
+		return fmt.Errorf("Could not initialize refcount handling: %w", err)
 	}
 	if err = im.loadSnapshots(); err != nil {
 		if !im.opt.Check {
@@ -161,7 +163,7 @@ func (im *Image) prepareWriting() error {
 	}
 	if h.Incompatible&IncompatDirty != 0 {
 		if err := im.repairDirty(); err != nil {
-			return fmt.Errorf("repair dirty image: %w", err)
+			return fmt.Errorf("Could not repair dirty image: %w", err)
 		}
 	}
 	if h.Version < 3 || h.Autoclear&^autoclearKnown == 0 {
@@ -169,7 +171,7 @@ func (im *Image) prepareWriting() error {
 	}
 	h.Autoclear &= autoclearKnown
 	if err := im.writeFeatures(); err != nil {
-		return fmt.Errorf("clear feature bits: %w", err)
+		return fmt.Errorf("Could not update qcow2 header: %w", err)
 	}
 	return im.file.Flush()
 }

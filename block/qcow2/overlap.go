@@ -63,7 +63,7 @@ func (im *Image) checkOverlap(off, n int64, allowed Overlap) error {
 	last := (off + n - 1) >> im.geo.clusterBits
 	for c := off >> im.geo.clusterBits; c <= last; c++ {
 		if hit := im.owned[c] &^ allowed; hit != 0 {
-			return im.corrupt(off, n, true, "preventing invalid write on metadata (overlaps with %s)", hit)
+			return im.corrupt(off, n, true, "Preventing invalid write on metadata (overlaps with %s)", hit&-hit)
 		}
 	}
 	return nil

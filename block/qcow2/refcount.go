@@ -59,7 +59,7 @@ func (im *Image) blockOf(c int64) (*table, error) {
 		return nil, nil
 	}
 	if off&(im.geo.clusterSize-1) != 0 || off < 0 {
-		return nil, im.corrupt(off, im.geo.clusterSize, true, "refblock offset %#x unaligned (reftable index: %#x)", off, i)
+		return nil, im.corrupt(-1, 0, true, "Refblock offset %#x unaligned (reftable index: %#x)", off, i)
 	}
 	t, err := im.refs.cache.get(off)
 	if err != nil {
@@ -106,7 +106,7 @@ func (im *Image) subRef(c int64) (uint64, error) {
 		return 0, err
 	}
 	if v == 0 {
-		return 0, im.corrupt(c<<im.geo.clusterBits, im.geo.clusterSize, false, "freeing free cluster %#x", c<<im.geo.clusterBits)
+		return 0, im.corrupt(-1, 0, false, "Freeing free cluster %#x", c<<im.geo.clusterBits)
 	}
 	if v == 1 {
 		im.refs.hint = min(im.refs.hint, c)
