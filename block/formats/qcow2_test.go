@@ -125,22 +125,22 @@ func TestQcow2Children(t *testing.T) {
 	file := func(name string) string { return `{"driver":"file","filename":"` + dir + "/" + name + `"}` }
 	x := newOpener()
 	for options, want := range map[string]string{
-		`{"driver":"qcow2","file":` + file("d.qcow2") + `}`:                                                    "",
-		`{"driver":"qcow2","file":` + file("d.qcow2") + `,"data-file":` + file("data") + `}`:                   "",
-		`{"driver":"qcow2","file":` + file("b.qcow2") + `}`:                                                    "Could not open backing file: Could not open '/nowhere': No such file or directory",
-		`{"driver":"qcow2","file":` + file("b.qcow2") + `,"backing":null}`:                                     "",
-		`{"driver":"qcow2","file":` + file("b.qcow2") + `,"backing":{"driver":"null-co"}}`:                     "",
-		`{"driver":"qcow2","file":` + file("b.qcow2") + `,"backing":"none"}`:                                   "Could not open backing file: Cannot find device='none' nor node-name='none'",
-		`{"driver":"qcow2","file":` + file("b.qcow2") + `,"backing":null,"data-file":` + file("data") + `}`:    "'data-file' can only be set for images with an external data file",
-		`{"driver":"qcow2","file":` + file("q.qcow2") + `}`:                                                    "",
-		`{"driver":"qcow2","file":` + file("q.qcow2") + `,"lazy-refcounts":true}`:                              "Lazy refcounts require a qcow2 image with at least qemu 1.1 compatibility level",
-		`{"driver":"qcow2","file":` + file("data") + `}`:                                                       "Image is not in qcow2 format",
-		`{"driver":"qcow2","file":` + file("d.qcow2") + `,"overlap-check":"all","cache-clean-interval":"1"}`:   "",
-		`{"driver":"qcow2","file":` + file("d.qcow2") + `,"overlap-check":{"template":"none","active-l1":1}}`:  "",
-		`{"driver":"qcow2","file":` + file("d.qcow2") + `,"cache-clean-interval":"-1"}`:                        "Cache clean interval too big",
-		`{"driver":"qcow2","file":` + file("d.qcow2") + `,"l2-cache-size":-1}`:                                 "'l2-cache-size'",
-		`{"driver":"qcow2","file":` + file("d.qcow2") + `,"cache-size":"1M","l2-cache-size":"2M"}`:             "l2-cache-size may not exceed cache-size",
-		`{"driver":"qcow2","file":` + file("d.qcow2") + `,"l2-cache-entry-size":"1000","read-only":"on"}`:      "L2 cache entry size must be a power of two between 512 and the cluster size (65536)",
+		`{"driver":"qcow2","file":` + file("d.qcow2") + `}`:                                                   "",
+		`{"driver":"qcow2","file":` + file("d.qcow2") + `,"data-file":` + file("data") + `}`:                  "",
+		`{"driver":"qcow2","file":` + file("b.qcow2") + `}`:                                                   "Could not open backing file: Could not open '/nowhere': No such file or directory",
+		`{"driver":"qcow2","file":` + file("b.qcow2") + `,"backing":null}`:                                    "",
+		`{"driver":"qcow2","file":` + file("b.qcow2") + `,"backing":{"driver":"null-co"}}`:                    "",
+		`{"driver":"qcow2","file":` + file("b.qcow2") + `,"backing":"none"}`:                                  "Could not open backing file: Cannot find device='none' nor node-name='none'",
+		`{"driver":"qcow2","file":` + file("b.qcow2") + `,"backing":null,"data-file":` + file("data") + `}`:   "'data-file' can only be set for images with an external data file",
+		`{"driver":"qcow2","file":` + file("q.qcow2") + `}`:                                                   "",
+		`{"driver":"qcow2","file":` + file("q.qcow2") + `,"lazy-refcounts":true}`:                             "Lazy refcounts require a qcow2 image with at least qemu 1.1 compatibility level",
+		`{"driver":"qcow2","file":` + file("data") + `}`:                                                      "Image is not in qcow2 format",
+		`{"driver":"qcow2","file":` + file("d.qcow2") + `,"overlap-check":"all","cache-clean-interval":"1"}`:  "",
+		`{"driver":"qcow2","file":` + file("d.qcow2") + `,"overlap-check":{"template":"none","active-l1":1}}`: "",
+		`{"driver":"qcow2","file":` + file("d.qcow2") + `,"cache-clean-interval":"-1"}`:                       "Cache clean interval too big",
+		`{"driver":"qcow2","file":` + file("d.qcow2") + `,"l2-cache-size":-1}`:                                "'l2-cache-size'",
+		`{"driver":"qcow2","file":` + file("d.qcow2") + `,"cache-size":"1M","l2-cache-size":"2M"}`:            "l2-cache-size may not exceed cache-size",
+		`{"driver":"qcow2","file":` + file("d.qcow2") + `,"l2-cache-entry-size":"1000","read-only":"on"}`:     "L2 cache entry size must be a power of two between 512 and the cluster size (65536)",
 	} {
 		if strings.Contains(options, `"active-l1":1}`) {
 			options = strings.Replace(options, `:1}`, `:true}`, 1)
@@ -170,7 +170,7 @@ func TestCorruption(t *testing.T) {
 		t.Fatal(err)
 	}
 	l2 := int(b[0x30000+5])<<16 | int(b[0x30000+6])<<8 // L1 entry 0
-	b[l2+5], b[l2+6] = 3, 0                             // data in the L1 table
+	b[l2+5], b[l2+6] = 3, 0                            // data in the L1 table
 	if err := os.WriteFile(filepath.Join(dir, "i.qcow2"), b, 0o600); err != nil {
 		t.Fatal(err)
 	}
