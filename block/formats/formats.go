@@ -11,9 +11,11 @@ import (
 	"os"
 	"time"
 
+	"hv/block/blockopts"
 	"hv/block/filedrv"
 	"hv/block/graph"
 	"hv/block/nulldrv"
+	"hv/block/qcow2"
 	"hv/block/rawdrv"
 	"hv/qmp/qapi"
 )
@@ -25,6 +27,9 @@ type Opener struct {
 	OpenFile func(path string, flags int, perm os.FileMode) (*os.File, error)
 	// Drive returns the node of the drive with an id, nil if there is none.
 	Drive func(id string) *graph.Node
+	// Corrupted hears of damage in a node's image, unless it is nil. It must not wait for
+	// requests.
+	Corrupted func(node string, c qcow2.Corruption)
 	// WriteThrough has files durable whenever a write completes.
 	WriteThrough bool
 }
@@ -33,6 +38,14 @@ type Opener struct {
 type inherited struct {
 	readOnly, auto, share, discard bool
 	cache                          *qapi.BlockdevCacheOptions
+	// backing is what is said of the backing node when the driver is to find that.
+	backing blockopts.Tree
+}
+
+// plain returns what all children have.
+func (from inherited) plain() inherited {
+	from.backing = nil
+	return from
 }
 
 // Open makes the node that o describes, with a reference for the caller.
@@ -58,6 +71,8 @@ func (x *Opener) open(o *qapi.BlockdevOptions, from inherited) (*graph.Node, err
 		return x.null(s, o.NullCo)
 	case qapi.BlockdevDriverNullAio:
 		return x.null(s, o.NullAio)
+	case qapi.BlockdevDriverQcow2:
+		return x.qcow2(s, o.Qcow2, from)
 	case qapi.BlockdevDriverRaw:
 		return x.raw(s, o.Raw, from)
 	}

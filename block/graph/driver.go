@@ -24,13 +24,17 @@ const (
 	MayUnmap
 	// NoFallback fails with ErrNotSupported rather than writing zeroes as data.
 	NoFallback
+	// Compressed has whole clusters be compressed; drivers that cannot do that write them as
+	// they are.
+	Compressed
 )
 
 // Driver does the I/O of a node. What is not in it is optional, and found by assertion of
 // the interfaces below.
 //
-// Offsets and lengths are within Size and aligned to sectors of 512 bytes, if its children want that. The buffers belong to
-// the caller again when a method returns. Methods may be called concurrently, but for
+// Reads are within Size. Writes may end past it if the node has a parent that may resize
+// it: a node that lies on the host grows then, others fail. The buffers belong to the
+// caller again when a method returns. Methods may be called concurrently, but for
 // Close, which comes last.
 type Driver interface {
 	// Size returns the length of the node in bytes.
@@ -46,6 +50,9 @@ type Driver interface {
 	// children.
 	Close() error
 }
+
+// WholeFlusher is a driver whose Flush makes what its children keep durable, too.
+type WholeFlusher interface{ FlushesChildren() }
 
 // Zeroer can write zeroes without data.
 type Zeroer interface {
@@ -63,11 +70,12 @@ type Status uint32
 
 // The bits of Status.
 const (
-	Data        Status = 1 << iota // there is data, here or in Extent.Child
-	Zero                           // it reads as zeroes
-	Allocated                      // this node decides what is read, not its backing node
-	OffsetValid                    // the data lies in Extent.Child at Extent.Offset, as it is
-	Recurse                        // Extent.Child knows more
+	Data           Status = 1 << iota // there is data, here or in Extent.Child
+	Zero                              // it reads as zeroes
+	Allocated                         // this node decides what is read, not its backing node
+	OffsetValid                       // the data lies in Extent.Child at Extent.Offset, as it is
+	Recurse                           // Extent.Child knows more
+	CompressedData                    // the data is compressed
 )
 
 // Extent is a run of bytes of one Status.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync/atomic"
 )
 
@@ -26,6 +27,8 @@ type Spec struct {
 	Children []Edge
 	// Open makes the driver, with a handle for each of Children.
 	Open func(children []*Child) (Driver, error)
+	// Named, unless it is nil, hears the node's name before Open.
+	Named func(name string)
 	// Filename returns what the node is known by, once it is open.
 	Filename func() string
 }
@@ -108,6 +111,9 @@ func (g *Graph) Open(s Spec) (*Node, error) {
 	} else if err := g.checkName(name); err != nil {
 		return nil, err
 	}
+	if s.Named != nil {
+		s.Named(name)
+	}
 	n := &Node{graph: g, name: name, kind: s.Driver, opt: s.Options, filename: s.Filename, refs: 1}
 	if s.Options.ForceShare && !s.Options.ReadOnly {
 		return nil, errors.New("force-share=on can only be used with read-only images")
@@ -129,8 +135,12 @@ func (g *Graph) Open(s Spec) (*Node, error) {
 	return n, nil
 }
 
-// start makes the driver.
+// start makes the driver, which may do with the children from the first moment on what it
+// will have to without users.
 func (n *Node) start(open func([]*Child) (Driver, error)) error {
+	if err := n.refresh(); err != nil {
+		return err
+	}
 	d, err := open(n.children)
 	if err != nil {
 		return err
@@ -218,6 +228,21 @@ func (n *Node) Children() []*Child { return n.children }
 
 // Filename returns what the node is known by.
 func (n *Node) Filename() string { return n.filename() }
+
+// Dir returns the folder that names of files in the node's data are relative to, with a
+// slash at its end, or nothing for the current one.
+func (n *Node) Dir() (string, error) {
+	for _, c := range n.children {
+		if c.name == "file" {
+			return c.node.Dir()
+		}
+	}
+	if len(n.children) > 0 || n.kind != "file" && n.kind != "host_device" {
+		return "", fmt.Errorf("Cannot generate a base directory for %s nodes", n.kind)
+	}
+	name := n.Filename()
+	return name[:strings.LastIndexByte(name, '/')+1], nil
+}
 
 // Size returns the length in bytes.
 func (n *Node) Size() int64 { return n.driver.Size() }

@@ -2,6 +2,7 @@ package graph
 
 import (
 	"errors"
+	"math"
 
 	"golang.org/x/sys/unix"
 
@@ -30,14 +31,34 @@ func length(v [][]byte) (n int64) {
 // Size returns the length of the node in bytes.
 func (c *Child) Size() int64 { return c.node.Size() }
 
-// Readv fills the buffers from off.
+// Readv fills the buffers from off. A node reads zeroes past the end of its child.
 func (c *Child) Readv(off int64, v [][]byte) error {
 	c.enter()
 	defer c.leave()
-	if err := c.node.check(off, length(v)); err != nil {
+	size := length(v)
+	if c.parent != nil && off >= 0 && off > c.node.driver.Size()-size {
+		return c.node.readEnd(off, size, v)
+	}
+	if err := c.node.check(off, size); err != nil {
 		return err
 	}
 	return c.node.driver.Readv(off, v)
+}
+
+// readEnd reads what there is before the end, and zeroes after it.
+func (n *Node) readEnd(off, size int64, v [][]byte) error {
+	have := min(max(n.driver.Size()-off, 0), size)
+	for _, b := range v {
+		k := min(have, int64(len(b)))
+		clear(b[k:])
+		if k > 0 {
+			if err := n.driver.Readv(off, [][]byte{b[:k]}); err != nil {
+				return err
+			}
+		}
+		off, have = off+k, have-k
+	}
+	return nil
 }
 
 // Writev writes the buffers at off.
@@ -46,7 +67,7 @@ func (c *Child) Writev(off int64, v [][]byte, f Flags) error {
 	defer c.leave()
 	n := c.node
 	size := length(v)
-	if err := n.writable(off, size); err != nil {
+	if err := c.writable(off, size); err != nil {
 		return err
 	}
 	defer n.wrote(off + size)
@@ -59,12 +80,16 @@ func (c *Child) Writev(off int64, v [][]byte, f Flags) error {
 	return n.durable(n.driver.Writev(off, v, f&^FUA), f)
 }
 
-// writable checks that a range can be written to.
-func (n *Node) writable(off, size int64) error {
-	if n.opt.ReadOnly {
+// writable checks that a range can be written to. A node that may resize its child writes
+// past the end of it, too.
+func (c *Child) writable(off, size int64) error {
+	switch {
+	case c.node.opt.ReadOnly:
 		return unix.EPERM
+	case c.parent != nil && c.perm&Resize != 0 && off >= 0 && off <= math.MaxInt64-size:
+		return nil
 	}
-	return n.check(off, size)
+	return c.node.check(off, size)
 }
 
 // durable is the end of a write: with FUA that of a flush.
@@ -91,7 +116,7 @@ func isZero(v [][]byte) bool {
 func (c *Child) WriteZeroes(off, size int64, f Flags) error {
 	c.enter()
 	defer c.leave()
-	if err := c.node.writable(off, size); err != nil {
+	if err := c.writable(off, size); err != nil {
 		return err
 	}
 	defer c.node.wrote(off + size)
@@ -122,7 +147,7 @@ func (n *Node) writeZeroes(off, size int64, f Flags) error {
 func (c *Child) Discard(off, size int64) error {
 	c.enter()
 	defer c.leave()
-	if err := c.node.writable(off, size); err != nil {
+	if err := c.writable(off, size); err != nil {
 		return err
 	}
 	d, ok := c.node.driver.(Discarder)
@@ -147,7 +172,7 @@ func (n *Node) flush() error {
 	if err := n.driver.Flush(); err != nil {
 		return err
 	}
-	if n.opt.NoFlush {
+	if _, whole := n.driver.(WholeFlusher); whole || n.opt.NoFlush {
 		return nil
 	}
 	for _, c := range n.children {

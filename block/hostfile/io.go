@@ -206,6 +206,7 @@ func (f *File) zero(off, n int64) int32 {
 			return errno(err)
 		}
 		off, n = off+int64(m), n-int64(m)
+		f.grew(off)
 	}
 	return 0
 }

@@ -61,7 +61,8 @@ func (p *pool) work() {
 	}
 }
 
-// do carries out a request and returns its result as a completion has it.
+// do carries out a request and returns its result as a completion has it. Writes may end
+// past the end of a file, which grows.
 func (f *File) do(r request, bufs [][]byte) int32 {
 	var err error
 	switch r.op {
@@ -71,12 +72,15 @@ func (f *File) do(r request, bufs [][]byte) int32 {
 		err = f.Flush()
 	case OpDiscard:
 		if f.cfg.Discard {
-			if err = unix.Fallocate(f.fd, f.fallocateMode(r.op), r.off, r.n); errors.Is(err, unix.EOPNOTSUPP) {
+			if err = f.fallocate(r.op, r.off, r.n); errors.Is(err, unix.EOPNOTSUPP) {
 				err = nil
 			}
 		}
 	default:
-		if err = unix.Fallocate(f.fd, f.fallocateMode(r.op), r.off, r.n); errors.Is(err, unix.EOPNOTSUPP) {
+		if err = f.growZeroes(r.off, r.n); err == nil {
+			err = f.fallocate(r.op, r.off, r.n)
+		}
+		if errors.Is(err, unix.EOPNOTSUPP) {
 			return f.zero(r.off, r.n)
 		}
 	}
@@ -86,31 +90,72 @@ func (f *File) do(r request, bufs [][]byte) int32 {
 	return 0
 }
 
+func (f *File) fallocate(op uint8, off, n int64) error {
+	return unix.Fallocate(f.fd, f.fallocateMode(op), off, n)
+}
+
+// growZeroes has a file reach to the end of a range that is made zeroes. One block is
+// allocated there: unlike truncation that never takes away what others write meanwhile.
+func (f *File) growZeroes(off, n int64) error {
+	end := off + n
+	if end <= int64(f.Size()) || f.block {
+		return nil
+	}
+	last := min(n, 4096)
+	if err := unix.Fallocate(f.fd, 0, end-last, last); err != nil {
+		return err
+	}
+	f.grew(end)
+	return nil
+}
+
+// grew notes that something was written up to end.
+func (f *File) grew(end int64) {
+	for {
+		old := f.size.Load()
+		if uint64(end) <= old || f.block || f.size.CompareAndSwap(old, uint64(end)) {
+			return
+		}
+	}
+}
+
+// vectors are iovecs for requests that come one at a time.
+var vectors = sync.Pool{New: func() any { return new([]unix.Iovec) }}
+
 // transfer reads or writes all of a request.
 func (f *File) transfer(r request, bufs [][]byte) int32 {
-	iovs := make([]unix.Iovec, 0, len(bufs))
+	pooled := vectors.Get().(*[]unix.Iovec)
+	defer vectors.Put(pooled)
+	iovs := (*pooled)[:0]
 	for _, b := range bufs {
-		v := unix.Iovec{Base: &b[0]}
-		v.SetLen(len(b))
-		iovs = append(iovs, v)
+		if len(b) > 0 {
+			v := unix.Iovec{Base: &b[0]}
+			v.SetLen(len(b))
+			iovs = append(iovs, v)
+		}
 	}
-	var n int
-	var err error
-	if r.op == OpRead {
-		n, err = unix.Preadv(f.fd, bufs, r.off)
-	} else if flags := 0; f.cfg.WriteThrough {
-		flags = unix.RWF_DSYNC
-		n, err = unix.Pwritev2(f.fd, bufs, r.off, flags)
-	} else {
-		n, err = unix.Pwritev(f.fd, bufs, r.off)
+	res := f.move(r, iovs)
+	clear(iovs) // the pool must not keep the buffers alive
+	*pooled = iovs
+	if r.op == OpWrite && res >= 0 {
+		f.grew(r.off + r.n)
 	}
-	if err != nil {
-		return errno(err)
+	return res
+}
+
+// maxVector is how many buffers the kernel takes at once.
+const maxVector = 1024
+
+// move reads or writes all of a request.
+func (f *File) move(r request, iovs []unix.Iovec) int32 {
+	moved, errno := moveVector(f.fd, iovs[:min(len(iovs), maxVector)], r.off, r.op == OpWrite, f.cfg.WriteThrough)
+	if errno != 0 {
+		return -int32(errno)
 	}
-	if int64(n) < r.n {
-		return f.rest(r, int32(n), iovs)
+	if int64(moved) < r.n {
+		return f.rest(r, int32(moved), iovs)
 	}
-	return int32(n)
+	return int32(moved)
 }
 
 func (p *pool) Wait(block bool, done func(tag uint32, res int32)) error {

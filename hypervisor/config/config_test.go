@@ -131,7 +131,7 @@ func TestBlockdev(t *testing.T) {
 	for line, want := range map[string]string{
 		"driver=null-co":                                "'node-name' must be specified",
 		"driver=none,node-name=n":                       "Parameter 'driver' does not accept value 'none'",
-		"driver=null-co,node-name=n,size=big":           "Parameter 'size' expects a number",
+		"driver=null-co,node-name=n,size=big":           "Parameter 'size' expects integer",
 		"driver=null-co,node-name=n,read-only=perhaps":  "Parameter 'read-only' expects 'on' or 'off'",
 		"driver=null-co,node-name=n,colour=red":         "Parameter 'colour' is unexpected",
 		"driver=raw,node-name=n,file=x,file.driver=raw": "Parameter 'file.driver' is unexpected",

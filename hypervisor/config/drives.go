@@ -3,10 +3,10 @@ package config
 import (
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 
+	"hv/block/blockopts"
 	"hv/devices/qdev"
 	"hv/qmp/qapi"
 )
@@ -143,108 +143,35 @@ func (p *parser) addDrive(d Drive) error {
 }
 
 func (p *parser) blockdev(arg string) error {
-	ps, err := args(arg, "driver")
+	tree, ps := blockopts.Tree{}, pairs(nil)
+	var err error
+	if strings.HasPrefix(arg, "{") {
+		tree, err = blockopts.ParseJSON(arg)
+	} else {
+		ps, err = parsePairs(arg, "driver")
+	}
 	if err != nil {
 		return err
 	}
-	p.addGroup("blockdev", arg, ps, p.buildBlockdev)
+	p.addGroup("blockdev", arg, ps, func(ps pairs) error { return p.buildBlockdev(tree, ps) })
 	return nil
 }
 
-// Options of nodes that are no strings, by the last part of their key.
-var (
-	nodeSwitches = []string{"read-only", "auto-read-only", "force-share", "direct", "no-flush", "read-zeroes"}
-	nodeNumbers  = []string{"size", "offset", "latency-ns"}
-)
-
 // buildBlockdev reads a node's description. Nodes within it have dotted keys.
-func (p *parser) buildBlockdev(ps pairs) error {
-	root := &branch{}
+func (p *parser) buildBlockdev(tree blockopts.Tree, ps pairs) error {
 	for _, kv := range ps {
-		if err := root.put(strings.Split(kv.key, "."), kv); err != nil {
+		if err := tree.Put(kv.key, kv.value); err != nil {
 			return err
 		}
 	}
-	var doc qapi.Document
-	if err := root.build(&doc); err != nil {
-		return err
-	}
 	o := &qapi.BlockdevOptions{}
-	if err := o.DecodeQAPI(doc.Root()); err != nil {
+	if err := tree.Decode(o); err != nil {
 		return err
 	}
 	if o.NodeName == nil {
 		return errors.New("'node-name' must be specified for the root node")
 	}
 	p.cfg.Blockdevs = append(p.cfg.Blockdevs, o)
-	return nil
-}
-
-// branch is an object that dotted keys describe.
-type branch struct {
-	keys   []string
-	values []any // pair or *branch
-}
-
-// put adds what a key, cut at its dots, has.
-func (b *branch) put(path []string, kv pair) error {
-	i := slices.Index(b.keys, path[0])
-	if i < 0 {
-		i = len(b.keys)
-		b.keys = append(b.keys, path[0])
-		b.values = append(b.values, nil)
-	}
-	if len(path) == 1 {
-		b.values[i] = kv
-		return nil
-	}
-	if b.values[i] == nil {
-		b.values[i] = &branch{}
-	}
-	sub, ok := b.values[i].(*branch)
-	if !ok || len(path) > maxDepth {
-		return fmt.Errorf("Parameter '%s' is unexpected", kv.key)
-	}
-	return sub.put(path[1:], kv)
-}
-
-// build adds the object to a document.
-func (b *branch) build(doc *qapi.Document) error {
-	at := doc.Open(qapi.Object)
-	for i, key := range b.keys {
-		doc.AddString([]byte(key))
-		if sub, ok := b.values[i].(*branch); ok {
-			if err := sub.build(doc); err != nil {
-				return err
-			}
-			continue
-		}
-		if err := addScalar(doc, key, b.values[i].(pair)); err != nil {
-			return err
-		}
-	}
-	doc.Close(at, len(b.keys))
-	return nil
-}
-
-// addScalar adds a value of the type that its key has.
-func addScalar(doc *qapi.Document, key string, kv pair) error {
-	switch {
-	case slices.Contains(nodeSwitches, key):
-		on, err := qdev.ParseBool(kv.value)
-		if err != nil {
-			return fmt.Errorf("Parameter '%s' expects 'on' or 'off'", kv.key)
-		}
-		doc.AddBool(on)
-	case slices.Contains(nodeNumbers, key):
-		n, err := qdev.ParseSize(kv.value)
-		if err != nil || n > math.MaxInt64 {
-			return fmt.Errorf("Parameter '%s' expects a number", kv.key)
-		}
-		doc.AddInt(int64(n))
-	default:
-		doc.AddString([]byte(kv.value))
-	}
 	return nil
 }
 

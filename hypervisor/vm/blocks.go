@@ -11,10 +11,12 @@ import (
 	"hv/block/disk"
 	"hv/block/formats"
 	"hv/block/graph"
+	"hv/block/qcow2"
 	"hv/devices/qdev"
 	"hv/devices/virtio"
 	"hv/devices/virtio/virtioblk"
 	"hv/hypervisor/config"
+	"hv/qmp/events"
 	"hv/qmp/qapi"
 )
 
@@ -78,7 +80,10 @@ func (b *blocks) close() error {
 }
 
 func (v *VM) opener(writeThrough bool) *formats.Opener {
-	return &formats.Opener{Graph: &v.blocks.graph, OpenFile: v.fds.Open, Drive: v.blocks.node, WriteThrough: writeThrough}
+	return &formats.Opener{
+		Graph: &v.blocks.graph, OpenFile: v.fds.Open, Drive: v.blocks.node, WriteThrough: writeThrough,
+		Corrupted: func(node string, c qcow2.Corruption) { v.control.Post(func() { v.imageCorrupted(node, c) }) },
+	}
 }
 
 // openDrives makes the nodes of the command line.
@@ -136,6 +141,27 @@ func (v *VM) Drives() []blockqmp.Drive {
 		out = append(out, x)
 	}
 	return out
+}
+
+// imageCorrupted tells of damage in a node's image. Control goroutine only.
+func (v *VM) imageCorrupted(node string, c qcow2.Corruption) {
+	e := qapi.BlockImageCorruptedEvent{NodeName: &node, Msg: c.Message, Fatal: c.Fatal}
+	if c.Offset >= 0 {
+		e.Offset, e.Size = &c.Offset, &c.Size
+	}
+	if n := v.blocks.graph.Find(node); n != nil {
+		for _, d := range v.blocks.drives {
+			if d.node == n {
+				e.Device = d.id
+			}
+		}
+	}
+	if c.Fatal {
+		v.opt.Log.Warnf("qcow2: Marking image as corrupt: %s; further corruption events will be suppressed", c.Message)
+	} else {
+		v.opt.Log.Warnf("qcow2: Image is corrupt: %s; further non-fatal corruption events will be suppressed", c.Message)
+	}
+	events.Emit(v.events, qapi.EventBlockImageCorrupted, e)
 }
 
 // medium gives a virtio disk its back end's type for IO.

@@ -11,6 +11,7 @@ const (
 	BlockdevDriverHostDevice BlockdevDriver = "host_device" // a block device of the host
 	BlockdevDriverNullAio    BlockdevDriver = "null-aio"    // nothing, as null-co
 	BlockdevDriverNullCo     BlockdevDriver = "null-co"     // nothing: takes all writes, reads as anything
+	BlockdevDriverQcow2      BlockdevDriver = "qcow2"       // an image that grows, with snapshots
 	BlockdevDriverRaw        BlockdevDriver = "raw"         // another node as it is, or a part of it
 )
 
@@ -28,6 +29,7 @@ type BlockdevOptions struct {
 	HostDevice   *BlockdevOptionsFile         `qapi:",branch=host_device"`
 	NullAio      *BlockdevOptionsNull         `qapi:",branch=null-aio"`
 	NullCo       *BlockdevOptionsNull         `qapi:",branch=null-co"`
+	Qcow2        *BlockdevOptionsQcow2        `qapi:",branch=qcow2"`
 	Raw          *BlockdevOptionsRaw          `qapi:",branch=raw"`
 }
 

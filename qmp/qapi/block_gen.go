@@ -17,6 +17,8 @@ func (x *BlockdevDriver) DecodeQAPI(v Value) error {
 		*x = BlockdevDriverNullAio
 	case "null-co":
 		*x = BlockdevDriverNullCo
+	case "qcow2":
+		*x = BlockdevDriverQcow2
 	case "raw":
 		*x = BlockdevDriverRaw
 	default:
@@ -101,6 +103,9 @@ func (x *BlockdevOptions) decodeMembers(o *object) error {
 	case BlockdevDriverNullCo:
 		x.NullCo = new(BlockdevOptionsNull)
 		return x.NullCo.decodeMembers(o)
+	case BlockdevDriverQcow2:
+		x.Qcow2 = new(BlockdevOptionsQcow2)
+		return x.Qcow2.decodeMembers(o)
 	case BlockdevDriverRaw:
 		x.Raw = new(BlockdevOptionsRaw)
 		return x.Raw.decodeMembers(o)
@@ -111,6 +116,10 @@ func (x *BlockdevOptions) decodeMembers(o *object) error {
 // EncodeQAPI implements Encodable.
 func (x *BlockdevOptions) EncodeQAPI(e *Encoder) {
 	e.BeginObject()
+	if x.Qcow2 != nil && x.Qcow2.RefcountCacheSize != nil {
+		e.Key("refcount-cache-size")
+		e.Int(*x.Qcow2.RefcountCacheSize)
+	}
 	if x.HostDevice != nil && x.HostDevice.Locking != nil {
 		e.Key("locking")
 		x.HostDevice.Locking.EncodeQAPI(e)
@@ -118,6 +127,10 @@ func (x *BlockdevOptions) EncodeQAPI(e *Encoder) {
 	if x.File != nil && x.File.Locking != nil {
 		e.Key("locking")
 		x.File.Locking.EncodeQAPI(e)
+	}
+	if x.Qcow2 != nil && x.Qcow2.CacheSize != nil {
+		e.Key("cache-size")
+		e.Int(*x.Qcow2.CacheSize)
 	}
 	if x.NullCo != nil && x.NullCo.ReadZeroes != nil {
 		e.Key("read-zeroes")
@@ -127,20 +140,56 @@ func (x *BlockdevOptions) EncodeQAPI(e *Encoder) {
 		e.Key("read-zeroes")
 		e.Bool(*x.NullAio.ReadZeroes)
 	}
+	if x.Qcow2 != nil && x.Qcow2.LazyRefcounts != nil {
+		e.Key("lazy-refcounts")
+		e.Bool(*x.Qcow2.LazyRefcounts)
+	}
+	if x.Qcow2 != nil && x.Qcow2.PassDiscardSnapshot != nil {
+		e.Key("pass-discard-snapshot")
+		e.Bool(*x.Qcow2.PassDiscardSnapshot)
+	}
 	if x.DetectZeroes != nil {
 		e.Key("detect-zeroes")
 		x.DetectZeroes.EncodeQAPI(e)
+	}
+	if x.Qcow2 != nil && x.Qcow2.PassDiscardOther != nil {
+		e.Key("pass-discard-other")
+		e.Bool(*x.Qcow2.PassDiscardOther)
 	}
 	if x.Raw != nil && x.Raw.Offset != nil {
 		e.Key("offset")
 		e.Int(*x.Raw.Offset)
 	}
+	if x.Qcow2 != nil && x.Qcow2.DataFile != nil {
+		e.Key("data-file")
+		x.Qcow2.DataFile.EncodeQAPI(e)
+	}
+	if x.Qcow2 != nil && x.Qcow2.BlockdevOptionsGenericCOWFormat.Backing != nil {
+		e.Key("backing")
+		x.Qcow2.BlockdevOptionsGenericCOWFormat.Backing.EncodeQAPI(e)
+	}
 	if x.NodeName != nil {
 		e.Key("node-name")
 		e.String(*x.NodeName)
 	}
+	if x.Qcow2 != nil && x.Qcow2.CacheCleanInterval != nil {
+		e.Key("cache-clean-interval")
+		e.Int(*x.Qcow2.CacheCleanInterval)
+	}
 	e.Key("driver")
 	x.Driver.EncodeQAPI(e)
+	if x.Qcow2 != nil && x.Qcow2.L2CacheEntrySize != nil {
+		e.Key("l2-cache-entry-size")
+		e.Int(*x.Qcow2.L2CacheEntrySize)
+	}
+	if x.Qcow2 != nil && x.Qcow2.PassDiscardRequest != nil {
+		e.Key("pass-discard-request")
+		e.Bool(*x.Qcow2.PassDiscardRequest)
+	}
+	if x.Qcow2 != nil && x.Qcow2.OverlapCheck != nil {
+		e.Key("overlap-check")
+		x.Qcow2.OverlapCheck.EncodeQAPI(e)
+	}
 	if x.HostDevice != nil {
 		e.Key("filename")
 		e.String(x.HostDevice.Filename)
@@ -164,6 +213,10 @@ func (x *BlockdevOptions) EncodeQAPI(e *Encoder) {
 	if x.AutoReadOnly != nil {
 		e.Key("auto-read-only")
 		e.Bool(*x.AutoReadOnly)
+	}
+	if x.Qcow2 != nil && x.Qcow2.L2CacheSize != nil {
+		e.Key("l2-cache-size")
+		e.Int(*x.Qcow2.L2CacheSize)
 	}
 	if x.ReadOnly != nil {
 		e.Key("read-only")
@@ -200,6 +253,10 @@ func (x *BlockdevOptions) EncodeQAPI(e *Encoder) {
 	if x.Raw != nil {
 		e.Key("file")
 		x.Raw.File.EncodeQAPI(e)
+	}
+	if x.Qcow2 != nil {
+		e.Key("file")
+		x.Qcow2.BlockdevOptionsGenericCOWFormat.BlockdevOptionsGenericFormat.File.EncodeQAPI(e)
 	}
 	e.EndObject()
 }
@@ -592,6 +649,7 @@ var blockSchema = []entity{
 		{name: "host_device"},
 		{name: "null-aio"},
 		{name: "null-co"},
+		{name: "qcow2"},
 		{name: "raw"},
 	}},
 	{name: "BlockdevOptions", meta: SchemaMetaTypeObject, members: []field{
@@ -608,6 +666,7 @@ var blockSchema = []entity{
 		{name: "host_device", typ: "BlockdevOptionsFile"},
 		{name: "null-aio", typ: "BlockdevOptionsNull"},
 		{name: "null-co", typ: "BlockdevOptionsNull"},
+		{name: "qcow2", typ: "BlockdevOptionsQcow2"},
 		{name: "raw", typ: "BlockdevOptionsRaw"},
 	}},
 	{name: "BlockdevCacheOptions", meta: SchemaMetaTypeObject, members: []field{

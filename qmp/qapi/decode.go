@@ -176,6 +176,9 @@ func decodeString(v Value, dst *string) error {
 }
 
 func decodeBool(v Value, dst *bool) error {
+	if v.isText() {
+		return parseBool(v, dst)
+	}
 	if v.Kind() != Bool {
 		return wrongType("boolean")
 	}
@@ -184,6 +187,9 @@ func decodeBool(v Value, dst *bool) error {
 }
 
 func decodeInt64(v Value, dst *int64) error {
+	if v.isText() {
+		return parseInt(v, dst)
+	}
 	i, ok := v.Int64()
 	if !ok {
 		return wrongType("integer")
@@ -194,6 +200,9 @@ func decodeInt64(v Value, dst *int64) error {
 
 // decodeUint64 takes negative numbers too, as two's complement, as QEMU does.
 func decodeUint64(v Value, dst *uint64) error {
+	if v.isText() {
+		return parseUint(v, dst)
+	}
 	if k := v.Kind(); k != Int && k != Uint {
 		err := outOfRange("uint64").(*ParamError)
 		err.local = false

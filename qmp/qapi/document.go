@@ -36,6 +36,7 @@ type Document struct {
 	nodes   []node
 	text    []byte
 	lenient bool
+	keyval  bool
 }
 
 // keep is what a Document keeps of its buffers when it is reset, in nodes and
@@ -45,6 +46,9 @@ const keep = 16 << 10
 // SetLenient makes decoders ignore unexpected members, as a client should that
 // talks to a newer server.
 func (d *Document) SetLenient() { d.lenient = true }
+
+// SetKeyval has strings stand for booleans and numbers, too, as on a command line.
+func (d *Document) SetKeyval() { d.keyval = true }
 
 // Reset empties the document and makes its Values invalid.
 func (d *Document) Reset() {

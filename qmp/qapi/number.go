@@ -1,8 +1,19 @@
 package qapi
 
-import "math"
+import (
+	"math"
+	"strconv"
+)
 
 func decodeFloat64(v Value, dst *float64) error {
+	if v.isText() {
+		f, err := strconv.ParseFloat(string(v.text()), 64)
+		if err != nil || f != f {
+			return outOfRange("a number")
+		}
+		*dst = f
+		return nil
+	}
 	f, ok := v.Float64()
 	if !ok {
 		return wrongType("number")

@@ -7,6 +7,7 @@ var schemaTables = [][]entity{
 	acpiSchema,
 	blockSchema,
 	blockinfoSchema,
+	blockqcow2Schema,
 	charSchema,
 	chardevsSchema,
 	commandlineSchema,

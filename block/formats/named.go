@@ -1,0 +1,218 @@
+package formats
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"hv/block/blockopts"
+	"hv/block/graph"
+	"hv/qmp/qapi"
+)
+
+// protocols are the drivers that have no data in other nodes, and the prefix of file names
+// that they go by, if any.
+var protocols = map[string]string{
+	"file": "file:", "host_device": "host_device:", "null-co": "null-co:", "null-aio": "null-aio:",
+}
+
+// generic are the options that nodes hand down.
+var generic = []string{"read-only", "auto-read-only", "force-share", "discard", "cache", "detect-zeroes"}
+
+// OpenNamed opens what a file name and options that need not say everything describe, as
+// those of -drive and of headers of images: a driver that is not given is found by the
+// contents. The caller gets a reference. The options are used up.
+func (x *Opener) OpenNamed(filename string, t blockopts.Tree) (*graph.Node, error) {
+	return x.named(filename, t, inherited{}, false)
+}
+
+// named opens a node; protocol says that it is no image in another one.
+func (x *Opener) named(filename string, t blockopts.Tree, from inherited, protocol bool) (*graph.Node, error) {
+	if text, ok := strings.CutPrefix(filename, "json:"); ok {
+		said, err := blockopts.ParseJSON(text)
+		if err != nil {
+			return nil, fmt.Errorf("Could not parse the JSON options: %w", err)
+		}
+		filename, t = "", said.Join(t)
+	}
+	driver, said := t.Text("driver")
+	if said {
+		_, protocol = protocols[driver]
+	}
+	if protocol {
+		return x.onHost(filename, t, from)
+	}
+	return x.image(filename, t, from)
+}
+
+// onHost opens a node that has no data in others.
+func (x *Opener) onHost(filename string, t blockopts.Tree, from inherited) (*graph.Node, error) {
+	name, named := t.Text("filename")
+	if filename != "" {
+		if named {
+			return nil, errors.New("Can't specify 'file' and 'filename' options at the same time")
+		}
+		name, t = filename, t.With("filename", filename)
+	}
+	driver, said := t.Text("driver")
+	if !said {
+		if name == "" {
+			return nil, errors.New("Must specify either driver or file")
+		}
+		var err error
+		if driver, err = protocolOf(name, filename != ""); err != nil {
+			return nil, err
+		}
+		t = t.With("driver", driver)
+	}
+	if filename != "" {
+		t = fromName(driver, filename, t)
+	}
+	return x.decoded(t, from)
+}
+
+// fromName has a driver take its options from a name.
+func fromName(driver, name string, t blockopts.Tree) blockopts.Tree {
+	prefix := protocols[driver]
+	rest, ok := strings.CutPrefix(name, prefix)
+	switch {
+	case strings.HasPrefix(driver, "null-"):
+		return t.Without("filename")
+	case !ok:
+		return t
+	case hasProtocol(rest):
+		rest = "./" + rest // it is a file's name all the same
+	}
+	return t.With("filename", rest)
+}
+
+// hasProtocol tells whether a name begins with that of a protocol.
+func hasProtocol(name string) bool {
+	i := strings.IndexAny(name, ":/")
+	return i >= 0 && name[i] == ':'
+}
+
+// protocolOf returns the driver for a name.
+func protocolOf(name string, prefixed bool) (string, error) {
+	if st, err := os.Stat(name); err == nil && st.Mode()&os.ModeDevice != 0 {
+		return "host_device", nil
+	}
+	if !prefixed || !hasProtocol(name) {
+		return "file", nil
+	}
+	prefix, _, _ := strings.Cut(name, ":")
+	for driver, p := range protocols {
+		if p == prefix+":" {
+			return driver, nil
+		}
+	}
+	return "", fmt.Errorf("Unknown protocol '%s'", prefix)
+}
+
+// image opens a node with data in others.
+func (x *Opener) image(filename string, t blockopts.Tree, from inherited) (n *graph.Node, err error) {
+	below := from.plain()
+	if err := handDown(t, &below); err != nil {
+		return nil, err
+	}
+	var held []*graph.Node
+	defer func() {
+		for _, child := range held {
+			err = errors.Join(err, child.Unref())
+		}
+	}()
+	_, isReference := t.Text("file")
+	if sub := t.Sub("file"); filename != "" || len(sub) > 0 {
+		if filename != "" && isReference {
+			return nil, errors.New("Cannot reference an existing block device with additional options or a new filename")
+		}
+		file, err := x.named(filename, sub, below, filename != "" || !slices.Contains(filters, fmt.Sprint(t["driver"])))
+		if err != nil {
+			return nil, err
+		}
+		held = append(held, file)
+		t = t.With("file", file.Name())
+	}
+	if t, err = x.probed(t); err != nil {
+		return nil, err
+	}
+	from.backing = nil
+	if sub, ok := t["backing"].(blockopts.Tree); ok {
+		from.backing, t = sub, t.Without("backing")
+	}
+	return x.decoded(t, from)
+}
+
+// filters are the drivers whose child "file" is another image.
+var filters = []string{"copy-before-write", "copy-on-read", "throttle"}
+
+// handDown reads what a node that is not complete yet hands down.
+func handDown(t blockopts.Tree, to *inherited) error {
+	some := blockopts.Tree{"driver": "null-co"}
+	for _, key := range generic {
+		if v, ok := t[key]; ok {
+			some[key] = v
+		}
+	}
+	var o qapi.BlockdevOptions
+	if err := some.Decode(&o); err != nil {
+		return err
+	}
+	return options(&o, to, &graph.Options{})
+}
+
+// decoded opens the node that complete options describe.
+func (x *Opener) decoded(t blockopts.Tree, from inherited) (*graph.Node, error) {
+	if s, ok := t.Text("driver"); ok && !isDriver(s) {
+		return nil, fmt.Errorf("Unknown driver '%s'", s)
+	}
+	var o qapi.BlockdevOptions
+	if err := t.Decode(&o); err != nil {
+		return nil, err
+	}
+	return x.open(&o, from)
+}
+
+func isDriver(name string) bool {
+	var d qapi.BlockdevDriver
+	return d.DecodeQAPI(qapi.NewValue(func(d *qapi.Document) { d.AddString([]byte(name)) })) == nil
+}
+
+// probed adds the driver to the options of an image, if it is not said, by what is there.
+func (x *Opener) probed(t blockopts.Tree) (blockopts.Tree, error) {
+	if _, said := t["driver"]; said {
+		return t, nil
+	}
+	ref, ok := t.Text("file")
+	if !ok {
+		return nil, errors.New("Must specify either driver or file")
+	}
+	file, err := x.Find(ref)
+	if err != nil {
+		return nil, err
+	}
+	driver, err := probe(file)
+	if err != nil {
+		return nil, fmt.Errorf("Could not read image for determining its format: %w", err)
+	}
+	return t.With("driver", driver), nil
+}
+
+// probe tells a node's format.
+func probe(file *graph.Node) (format string, err error) {
+	c, err := file.Use(func() string { return "format probing" }, nil, 0, graph.AllPerms)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, c.Close()) }()
+	var b [512]byte
+	if err := c.Readv(0, [][]byte{b[:min(c.Size(), int64(len(b)))]}); err != nil {
+		return "", err
+	}
+	if string(b[:4]) == "QFI\xfb" && (b[4]|b[5]|b[6] != 0 || b[7] >= 2) {
+		return "qcow2", nil
+	}
+	return "raw", nil
+}

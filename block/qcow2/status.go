@@ -1,0 +1,104 @@
+package qcow2
+
+import "fmt"
+
+// Status says what lies at a place.
+type Status uint32
+
+// The bits of Status.
+const (
+	Data           Status = 1 << iota // there is data
+	Zero                              // it reads as zeroes
+	Allocated                         // the image decides what is read, not its backing image
+	OffsetValid                       // the data lies at Extent.Offset, as it is
+	Recurse                           // the storage knows more
+	CompressedData                    // the data is compressed
+)
+
+// Extent is a run of bytes of one Status.
+type Extent struct {
+	N      int64
+	Status Status
+	Offset int64 // in the storage of the data
+}
+
+// BlockStatus returns the run at off, of n bytes at most and one at least.
+func (im *Image) BlockStatus(off, n int64) (Extent, error) {
+	if err := im.inside(off, n); err != nil {
+		return Extent{}, err
+	}
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	if im.broken != nil {
+		return Extent{}, fmt.Errorf("qcow2: %w", im.broken)
+	}
+	m, err := im.lookup(off, n)
+	if err != nil {
+		return Extent{}, fmt.Errorf("qcow2: status at %d: %w", off, err)
+	}
+	x := Extent{N: m.n}
+	switch m.kind {
+	case unallocated, unallocHosted:
+		if im.backing == nil {
+			x.Status = Zero
+		}
+	case zeroPlain:
+		x.Status = Zero | Allocated
+	case zeroHosted:
+		x.Status, x.Offset = Zero|Allocated|OffsetValid, m.host
+	case normal:
+		x.Status, x.Offset = Data|Allocated|OffsetValid, m.host
+		if im.geo.external {
+			x.Status |= Recurse
+		}
+	case compressed:
+		x.Status = Data | Allocated | CompressedData
+	}
+	return x, nil
+}
+
+// Lease keeps what Map returned valid until Unmap.
+type Lease uint32
+
+// Map returns how many bytes from off on lie as they are in the storage of the data, at the
+// returned offset, and can be read, or with write written, there; 0 if a request has to come
+// through Readv or Writev. If it is not 0 the mapping holds until Unmap; operations on the
+// image as a whole wait for that.
+func (im *Image) Map(off, n int64, write bool) (at, length int64, l Lease) {
+	if n <= 0 || im.inside(off, n) != nil || write && im.opt.ReadOnly {
+		return 0, 0, 0
+	}
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	if im.exclusive.Load() || im.broken != nil {
+		return 0, 0, 0
+	}
+	l2, err := im.l2Offset(off / im.geo.tableSpan())
+	if err != nil || l2 == 0 {
+		return 0, 0, 0
+	}
+	s, err := im.sliceOf(l2, off)
+	if err != nil {
+		return 0, 0, 0
+	}
+	if write {
+		if im.l1[off/im.geo.tableSpan()]&flagCopied == 0 {
+			return 0, 0, 0
+		}
+		at, length, err = im.inPlace(&s, off, n)
+	} else {
+		var m mapping
+		if m, err = im.run(&s, off, n); m.kind == normal {
+			at, length = m.host, m.n
+		}
+	}
+	if err != nil || length == 0 {
+		return 0, 0, 0
+	}
+	held := im.epoch.Load() & 1
+	im.inflight[held].Add(1)
+	return at, length, Lease(held)
+}
+
+// Unmap ends a mapping that Map returned.
+func (im *Image) Unmap(l Lease) { im.end(lease(l)) }
