@@ -94,7 +94,6 @@ func (v *VM) opener(writeThrough bool) *formats.Opener {
 
 // openDrives makes the nodes of the command line.
 func (v *VM) openDrives(context.Context) error {
-	v.undo.later(v.blocks.close)
 	for _, o := range v.cfg.Blockdevs {
 		if err := v.AddBlockdev(o); err != nil {
 			return fmt.Errorf("-blockdev %s: %w", *o.NodeName, err)

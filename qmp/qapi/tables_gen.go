@@ -6,6 +6,7 @@ package qapi
 var schemaTables = [][]entity{
 	acpiSchema,
 	blockSchema,
+	blockcreateSchema,
 	blockinfoSchema,
 	charSchema,
 	chardevsSchema,
@@ -19,6 +20,7 @@ var schemaTables = [][]entity{
 	fdsetsSchema,
 	humanSchema,
 	introspectSchema,
+	jobsSchema,
 	machineSchema,
 	memdeviceSchema,
 	memorySchema,
