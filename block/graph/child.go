@@ -28,7 +28,8 @@ type Child struct {
 	perm, shared Perm
 
 	// gate is held by each request of a front end, and by whoever drains.
-	gate sync.RWMutex
+	gate   sync.RWMutex
+	drains int // how many keep a front end quiet
 }
 
 // Use gives a front end a hold on the node, for what perm says, and letting others do
@@ -125,11 +126,14 @@ func (n *Node) fronts(seen []*Child) []*Child {
 
 // Drain returns once no request that could reach the node is under way, and keeps new
 // ones waiting until the function is called that it returns. The graph may be changed in
-// between. Drains do not nest, and nobody may wait meanwhile for a front end.
+// between. Drains nest; nobody may wait meanwhile for a front end.
 func (n *Node) Drain() (undrain func()) { return drain(n.fronts(nil)) }
 
 func drain(fronts []*Child) (undrain func()) {
 	for _, c := range fronts {
+		if c.drains++; c.drains > 1 {
+			continue
+		}
 		if c.quiet != nil {
 			c.quiet.Quiesce()
 		}
@@ -137,6 +141,9 @@ func drain(fronts []*Child) (undrain func()) {
 	}
 	return func() {
 		for _, c := range fronts {
+			if c.drains--; c.drains > 0 {
+				continue
+			}
 			c.gate.Unlock()
 			if c.quiet != nil {
 				c.quiet.Unquiesce()

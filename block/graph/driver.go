@@ -113,3 +113,9 @@ type Allocater interface{ Allocated() int64 }
 
 // Truncater can change its size.
 type Truncater interface{ Truncate(size int64) error }
+
+// Backer is a driver that may read what it does not have from a backing node.
+type Backer interface {
+	// SetBacking exchanges the backing node while the driver's node is drained; nil for none.
+	SetBacking(c *Child)
+}

@@ -153,11 +153,12 @@ func (n *Node) start(open func([]*Child) (Driver, error)) error {
 }
 
 // attach makes another node a child, with no permission for anything yet.
-func (n *Node) attach(e Edge) {
+func (n *Node) attach(e Edge) *Child {
 	c := &Child{name: e.Name, role: e.Role, parent: n, node: e.Node, shared: AllPerms}
 	n.children = append(n.children, c)
 	e.Node.parents = append(e.Node.parents, c)
 	e.Node.refs++
+	return c
 }
 
 // detachAll lets all children go.

@@ -3,6 +3,7 @@ package graph
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -95,32 +96,52 @@ func (n *Node) conflict() error {
 	return nil
 }
 
-// change is a change of permissions, which can be taken back.
-type change struct{ undo []func() }
-
-func (ch *change) rollback() {
-	for i := len(ch.undo) - 1; i >= 0; i-- {
-		ch.undo[i]()
+// below appends nodes and all that they stand on to seen, children before parents.
+func below(seen []*Node, roots ...*Node) []*Node {
+	for _, n := range roots {
+		if slices.Contains(seen, n) {
+			continue
+		}
+		for _, c := range n.children {
+			seen = below(seen, c.node)
+		}
+		seen = append(seen, n)
 	}
+	return seen
 }
 
 // refresh has a node and what is below it know what its users do now; if that cannot be,
 // everything is as before.
 func (n *Node) refresh() error {
-	var ch change
-	if err := n.update(&ch); err != nil {
+	var ch Change
+	if err := ch.refresh(n); err != nil {
 		ch.rollback()
 		return err
 	}
 	return nil
 }
 
-func (n *Node) update(ch *change) error {
+// refresh has nodes and what is below them know what their users do now.
+func (ch *Change) refresh(roots ...*Node) error {
+	all := below(nil, roots...)
+	for i := range all {
+		if err := ch.update(all[len(all)-1-i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// update has a node, whose parents know what they want, and its children know it.
+func (ch *Change) update(n *Node) error {
 	if err := n.conflict(); err != nil {
 		return err
 	}
 	perm, shared := n.total()
-	if n.opt.ReadOnly && perm&(Write|WriteUnchanged|Resize) != 0 {
+	if n.opt.ReadOnly && perm&(Write|WriteUnchanged) != 0 {
+		if slices.Contains(ch.writable, n) {
+			return fmt.Errorf("Read-only block node '%s' cannot support read-write users", n.name)
+		}
 		return ErrReadOnly
 	}
 	if err := n.permit(ch, perm, shared); err != nil {
@@ -128,21 +149,15 @@ func (n *Node) update(ch *change) error {
 	}
 	for _, c := range n.children {
 		p, s := c.role.wants(n, perm, shared)
-		if p == c.perm && s == c.shared {
-			continue
-		}
 		oldPerm, oldShared := c.perm, c.shared
 		c.perm, c.shared = p, s
 		ch.undo = append(ch.undo, func() { c.perm, c.shared = oldPerm, oldShared })
-		if err := c.node.update(ch); err != nil {
-			return err
-		}
 	}
 	return nil
 }
 
 // permit tells the driver, if it wants to know, what changes.
-func (n *Node) permit(ch *change, perm, shared Perm) error {
+func (n *Node) permit(ch *Change, perm, shared Perm) error {
 	p, ok := n.driver.(Permitter)
 	if !ok || n.permitted && n.perm == perm && n.shared == shared {
 		return nil

@@ -25,8 +25,8 @@ var _ blockqmp.VM = (*VM)(nil)
 
 // drive is a -drive, or the node that a disk has.
 type drive struct {
-	id           string // of the -drive, or empty
-	node         *graph.Node
+	id           string       // of the -drive, or empty
+	root         *graph.Child // keeps the node, whichever takes its place
 	writeThrough bool
 	user         *qdev.Instance // nil for none
 	disk         *disk.Disk     // the user's
@@ -60,15 +60,26 @@ func (b *blocks) find(id string) *drive {
 // node returns the node of the -drive with an id, nil if there is none.
 func (b *blocks) node(id string) *graph.Node {
 	if d := b.find(id); d != nil {
-		return d.node
+		return d.root.Node()
 	}
+	return nil
+}
+
+// add makes a drive on a node.
+func (b *blocks) add(d *drive, n *graph.Node) error {
+	root, err := n.Use(d.name, nil, 0, graph.AllPerms)
+	if err != nil {
+		return err
+	}
+	d.root = root
+	b.drives = append(b.drives, d)
 	return nil
 }
 
 // remove forgets a drive, which may be the last that had its node.
 func (b *blocks) remove(d *drive) error {
 	b.drives = without(b.drives, d)
-	return d.node.Unref()
+	return d.root.Close()
 }
 
 func (b *blocks) close() error {
@@ -88,7 +99,6 @@ func (v *VM) opener(writeThrough bool) *formats.Opener {
 
 // openDrives makes the nodes of the command line.
 func (v *VM) openDrives(context.Context) error {
-	v.undo.later(v.blocks.close)
 	for _, o := range v.cfg.Blockdevs {
 		if err := v.AddBlockdev(o); err != nil {
 			return fmt.Errorf("-blockdev %s: %w", *o.NodeName, err)
@@ -111,8 +121,8 @@ func (v *VM) openDrive(c *config.Drive) error {
 	if err != nil {
 		return err
 	}
-	v.blocks.drives = append(v.blocks.drives, &drive{id: c.ID, node: n, writeThrough: c.WriteThrough})
-	return nil
+	err = v.blocks.add(&drive{id: c.ID, writeThrough: c.WriteThrough}, n)
+	return errors.Join(err, n.Unref())
 }
 
 // AddBlockdev makes a node that the monitor keeps. Control goroutine only.
@@ -134,7 +144,7 @@ func (v *VM) FindNode(name string) (*graph.Node, error) { return v.opener(false)
 func (v *VM) Drives() []blockqmp.Drive {
 	var out []blockqmp.Drive
 	for _, d := range v.blocks.drives {
-		x := blockqmp.Drive{ID: d.id, Node: d.node, Disk: d.disk, WriteThrough: d.writeThrough}
+		x := blockqmp.Drive{ID: d.id, Node: d.root.Node(), Disk: d.disk, WriteThrough: d.writeThrough}
 		if d.user != nil {
 			x.Qdev = d.user.Path() + "/virtio-backend"
 		}
@@ -177,7 +187,7 @@ func makeBlk(v *VM, in *qdev.Instance, c *blkConfig) (virtio.Device, error) {
 	if err != nil {
 		return nil, err
 	}
-	opened, err := disk.Open(d.node, disk.Config{Name: d.name, ShareRW: c.ShareRW})
+	opened, err := disk.Open(d.root.Node(), disk.Config{Name: d.name, ShareRW: c.ShareRW})
 	if err != nil {
 		return nil, err
 	}
@@ -201,9 +211,10 @@ func (v *VM) claimDrive(name string, in *qdev.Instance) (*drive, error) {
 		if n == nil {
 			return nil, fmt.Errorf("Property '%s.drive' can't find value '%s'", in.Driver.Name, name)
 		}
-		n.Ref()
-		d = &drive{node: n}
-		v.blocks.drives = append(v.blocks.drives, d)
+		d = &drive{}
+		if err := v.blocks.add(d, n); err != nil {
+			return nil, err
+		}
 	}
 	if d.user != nil {
 		return nil, fmt.Errorf("Drive '%s' is already in use by another device", name)

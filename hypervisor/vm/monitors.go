@@ -39,6 +39,7 @@ func (v *VM) openMonitors(ctx context.Context) error {
 	devqmp.RegisterQOM(table, v)
 	netqmp.Register(table, v)
 	blockqmp.Register(table, v)
+	blockqmp.RegisterJobs(table, v)
 	vmqmp.RegisterSystem(table, v)
 	devqmp.RegisterPCI(table, v.pciHost)
 	devqmp.RegisterVirtio(table, v)

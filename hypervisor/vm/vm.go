@@ -16,6 +16,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"hv/block/jobs"
 	"hv/devices/qdev"
 	"hv/devices/virtio/virtioballoon"
 	"hv/hypervisor/config"
@@ -61,6 +62,7 @@ type VM struct {
 	fds        fdset.Registry
 	chardevs   chardev.Registry
 	blocks     blocks
+	jobs       *jobs.Manager
 	nets       netdevs
 	objects    objects
 	macs       macs
@@ -90,6 +92,7 @@ func New(ctx context.Context, cfg *config.Config, opt Options) (*VM, error) {
 		Reboot: cfg.Reboot, Shutdown: cfg.Shutdown, Panic: cfg.Panic, Watchdog: cfg.Watchdog,
 	}, func() { v.hw.board.PowerButton() })
 	v.undo.later(func() error { v.events.Close(); return nil })
+	v.makeJobs()
 	if err := v.build(ctx); err != nil {
 		now, cancel := context.WithCancel(ctx)
 		cancel()

@@ -6,6 +6,7 @@ package qapi
 var schemaTables = [][]entity{
 	acpiSchema,
 	blockSchema,
+	blockcreateSchema,
 	blockinfoSchema,
 	blockqcow2Schema,
 	charSchema,
@@ -20,6 +21,7 @@ var schemaTables = [][]entity{
 	fdsetsSchema,
 	humanSchema,
 	introspectSchema,
+	jobsSchema,
 	machineSchema,
 	memdeviceSchema,
 	memorySchema,
