@@ -161,7 +161,7 @@ func (v *VM) imageCorrupted(node string, c qcow2.Corruption) {
 	}
 	if n := v.blocks.graph.Find(node); n != nil {
 		for _, d := range v.blocks.drives {
-			if d.node == n {
+			if d.root.Node() == n {
 				e.Device = d.id
 			}
 		}

@@ -169,6 +169,7 @@ var blockcreateSchema = []entity{
 		{name: "host_device", typ: "Empty"},
 		{name: "null-aio", typ: "Empty"},
 		{name: "null-co", typ: "Empty"},
+		{name: "qcow2", typ: "Empty"},
 		{name: "raw", typ: "Empty"},
 	}},
 	{name: "BlockdevCreateOptionsFile", meta: SchemaMetaTypeObject, members: []field{
