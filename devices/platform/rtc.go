@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"hv/devices/bus"
+	"hv/devices/clock"
 	"hv/devices/irq"
 )
 
@@ -57,24 +58,6 @@ const (
 	hourPM       = 0x80
 )
 
-// Clock is where a device takes time from.
-type Clock interface {
-	// Now returns the host's time.
-	Now() time.Time
-	// AfterFunc runs f on its own goroutine after d. The function returned
-	// cancels that if it has not begun.
-	AfterFunc(d time.Duration, f func()) (stop func() bool)
-}
-
-// systemClock is the host's clock.
-type systemClock struct{}
-
-func (systemClock) Now() time.Time { return time.Now() }
-
-func (systemClock) AfterFunc(d time.Duration, f func()) func() bool {
-	return time.AfterFunc(d, f).Stop
-}
-
 // RTCConfig describes the clock and the CMOS memory.
 type RTCConfig struct {
 	// IRQ is the clock's interrupt, IRQ 8.
@@ -84,7 +67,7 @@ type RTCConfig struct {
 	// distance from now for a date.
 	Offset time.Duration
 	// Clock is the time source; nil is the host's clock.
-	Clock Clock
+	Clock clock.Clock
 	// Change is told when the guest set the clock, with how many seconds the
 	// clock is now ahead of where it would be had it never been set. It is
 	// called under the device's lock. It may be nil.
@@ -124,7 +107,7 @@ func LocalOffset(t time.Time) time.Duration {
 // NewRTC returns a running clock. Close ends it.
 func NewRTC(cfg RTCConfig) *RTC {
 	if cfg.Clock == nil {
-		cfg.Clock = systemClock{}
+		cfg.Clock = clock.Host{}
 	}
 	r := &RTC{cfg: cfg}
 	r.cmos[rtcRegA] = regARunning | 6

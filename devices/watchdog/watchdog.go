@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"hv/devices/clock"
 	"hv/devices/pci"
 )
 
@@ -61,28 +62,12 @@ const (
 // minStage keeps a guest from having the host do nothing but run its timer.
 const minStage = 100 * time.Microsecond
 
-// Clock is where the device takes time from.
-type Clock interface {
-	Now() time.Time
-	// AfterFunc runs f on its own goroutine after d. The function returned cancels that
-	// if it has not begun.
-	AfterFunc(d time.Duration, f func()) (stop func() bool)
-}
-
-type systemClock struct{}
-
-func (systemClock) Now() time.Time { return time.Now() }
-
-func (systemClock) AfterFunc(d time.Duration, f func()) func() bool {
-	return time.AfterFunc(d, f).Stop
-}
-
 // Config describes the device.
 type Config struct {
 	// Expired is told that the time is over. It must not block.
 	Expired func()
 	// Clock is the time source; nil is the host's clock.
-	Clock Clock
+	Clock clock.Clock
 }
 
 // Device is a watchdog. It is paused until Resume.
@@ -109,7 +94,7 @@ type Device struct {
 // New returns a watchdog.
 func New(cfg Config) (*Device, error) {
 	if cfg.Clock == nil {
-		cfg.Clock = systemClock{}
+		cfg.Clock = clock.Host{}
 	}
 	d := &Device{cfg: cfg, paused: true, fn: pci.NewFunction(pci.Identity{Vendor: 0x8086, Device: 0x25ab, Class: 0x088000})}
 	if err := d.fn.AddBAR(0, pci.BAR{Size: memorySize, Name: "i6300esb", Handler: (*memory)(d)}); err != nil {

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// clock is a clock that a test moves.
-type clock struct {
+// manual is a clock that a test moves.
+type manual struct {
 	now    time.Time
 	timers []*timer
 }
@@ -19,16 +19,16 @@ type timer struct {
 	stopped bool
 }
 
-func (c *clock) Now() time.Time { return c.now }
+func (c *manual) Now() time.Time { return c.now }
 
-func (c *clock) AfterFunc(d time.Duration, f func()) func() bool {
+func (c *manual) AfterFunc(d time.Duration, f func()) func() bool {
 	t := &timer{at: c.now.Add(d), f: f}
 	c.timers = append(c.timers, t)
 	return func() bool { was := !t.stopped; t.stopped = true; return was }
 }
 
 // advance lets time pass and timers fire.
-func (c *clock) advance(d time.Duration) {
+func (c *manual) advance(d time.Duration) {
 	end := c.now.Add(d)
 	for {
 		var next *timer
@@ -50,7 +50,7 @@ func (c *clock) advance(d time.Duration) {
 // rig is a watchdog and its driver.
 type rig struct {
 	*Device
-	clock   clock
+	clock   manual
 	expired int
 }
 
@@ -243,7 +243,7 @@ func TestRegistersReadAsZero(t *testing.T) {
 func FuzzGuest(f *testing.F) {
 	f.Add([]byte{0, 0xc, 0x80, 1, 0xc, 0x86, 2, 0, 1, 3, 0x68, 2})
 	f.Fuzz(func(t *testing.T, in []byte) {
-		c := &clock{}
+		c := &manual{}
 		d, err := New(Config{Clock: c, Expired: func() {}})
 		if err != nil {
 			t.Fatal(err)

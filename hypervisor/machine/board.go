@@ -17,6 +17,7 @@ import (
 
 	"hv/devices/acpi"
 	"hv/devices/bus"
+	"hv/devices/clock"
 	"hv/devices/irq"
 	"hv/devices/pci"
 	"hv/devices/platform"
@@ -40,7 +41,7 @@ type Config struct {
 	RAM    *mem.Memory
 	IRQ    irq.Controller
 	// Clock is where devices take time from; nil is the host's.
-	Clock platform.Clock
+	Clock clock.Clock
 	// ClockOffset is what the guest's clock is ahead of UTC at the start.
 	ClockOffset time.Duration
 	Hooks       Hooks

@@ -1,22 +1,15 @@
 package vmqmp
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"net"
-	"path/filepath"
 	"reflect"
-	"sync"
 	"testing"
-	"time"
-
-	"context"
 
 	"hv/qmp/client"
 	"hv/qmp/dispatch"
-	"hv/qmp/events"
 	"hv/qmp/qapi"
-	"hv/qmp/server"
 )
 
 // system is a VM that notes what it is asked.
@@ -66,27 +59,7 @@ func connectSystem(t *testing.T, s *system) *client.Client {
 	t.Helper()
 	table := dispatch.NewTable()
 	RegisterSystem(table, s)
-	broker := events.NewBroker()
-	srv := server.New(server.Config{Table: table, Events: broker, Exec: &serial{}, Version: "test"})
-	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "q"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var served sync.WaitGroup
-	served.Go(func() { _ = srv.Serve(l, server.Monitor{}) })
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	c, err := client.Dial(ctx, "unix", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		c.Close()
-		_ = srv.Close(ctx)
-		served.Wait()
-		broker.Close()
-		cancel()
-	})
-	return c
+	return serve(t, table)
 }
 
 func TestSystemCommands(t *testing.T) {

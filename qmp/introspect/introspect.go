@@ -203,16 +203,6 @@ func Text(json, path, text string) (any, error) {
 	return text, nil
 }
 
-// Commands lists the commands.
-func (s *Schema) Commands() []string {
-	var out []string
-	for name := range s.commands {
-		out = append(out, name)
-	}
-	slices.Sort(out)
-	return out
-}
-
 // Keys lists the arguments that a command takes, given some of them, and those of the
 // objects in them with dots.
 func (s *Schema) Keys(command string, given Object) []string {

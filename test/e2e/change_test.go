@@ -79,8 +79,8 @@ func TestCreateFiles(t *testing.T) {
 	}
 	for want, o := range map[string]string{
 		"Could not create '/none/x': No such file or directory": `{"driver":"file","filename":"/none/x","size":1}`,
-		"Unsupported preallocation mode 'metadata'":              fmt.Sprintf(`{"driver":"file","filename":%q,"size":1,"preallocation":"metadata"}`, filepath.Join(dir, "m")),
-		"Failed to resize file: File too large":                  fmt.Sprintf(`{"driver":"file","filename":%q,"size":18446744073709551104}`, filepath.Join(dir, "m")),
+		"Unsupported preallocation mode 'metadata'":             fmt.Sprintf(`{"driver":"file","filename":%q,"size":1,"preallocation":"metadata"}`, filepath.Join(dir, "m")),
+		"Failed to resize file: File too large":                 fmt.Sprintf(`{"driver":"file","filename":%q,"size":18446744073709551104}`, filepath.Join(dir, "m")),
 	} {
 		if got := v.create(t, o); got != want {
 			t.Errorf("%s, want %s", got, want)

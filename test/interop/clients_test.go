@@ -11,30 +11,6 @@ import (
 	"hv/test/hvrun"
 )
 
-// source returns the folder with QEMU's scripts that `make deps` has got.
-func source(t testing.TB) string {
-	t.Helper()
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := filepath.Join(cache, "hv-interop", "qemu")
-	if _, err := os.Stat(filepath.Join(dir, "scripts/qmp/qmp-shell")); err != nil {
-		t.Fatalf("%v: run `make deps` to get what the tests need", err)
-	}
-	return dir
-}
-
-// python returns a command that runs a script with QEMU's library. Its home is
-// a folder of the test's.
-func python(t testing.TB, script string, args ...string) *exec.Cmd {
-	t.Helper()
-	cmd := exec.Command(hvrun.Tool(t, "/usr/bin/python3"), append([]string{"-u", script}, args...)...)
-	cmd.Dir = t.TempDir()
-	cmd.Env = append(os.Environ(), "PYTHONPATH="+filepath.Join(source(t), "python"), "PYTHONDONTWRITEBYTECODE=1", "HOME="+cmd.Dir, "TERM=dumb")
-	return cmd
-}
-
 // script returns the path of one of our scripts.
 func script(t testing.TB, name string) string {
 	t.Helper()
@@ -60,8 +36,8 @@ func TestLibrary(t *testing.T) {
 	for _, program := range []string{hvrun.Binary(t), hvrun.Tool(t, qemu)} {
 		s := serve(t, program)
 		dial(t, s.Proc, s.plain).Close()
-		succeeds(t, python(t, script(t, "legacy.py"), s.plain), "legacy: all is well")
-		succeeds(t, python(t, script(t, "asyncio_client.py"), s.plain), "asyncio: all is well")
+		succeeds(t, hvrun.Python(t, script(t, "legacy.py"), s.plain), "legacy: all is well")
+		succeeds(t, hvrun.Python(t, script(t, "asyncio_client.py"), s.plain), "asyncio: all is well")
 	}
 }
 
@@ -72,7 +48,7 @@ func TestMachine(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer os.RemoveAll(dir)
-	succeeds(t, python(t, script(t, "machine.py"), hvrun.Binary(t), dir), "machine: all is well")
+	succeeds(t, hvrun.Python(t, script(t, "machine.py"), hvrun.Binary(t), dir), "machine: all is well")
 }
 
 // has tells whether hv has all of these commands.

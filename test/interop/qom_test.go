@@ -24,7 +24,7 @@ func withObjects(t *testing.T, program string) *server {
 // qom runs one of the qom scripts and returns what it prints and whether it succeeded.
 func qom(t *testing.T, s *server, name string, args ...string) (string, bool) {
 	t.Helper()
-	cmd := python(t, filepath.Join(source(t), "scripts/qmp", name), append([]string{"--socket", s.plain}, args...)...)
+	cmd := hvrun.Python(t, filepath.Join(hvrun.Source(t), "scripts/qmp", name), append([]string{"--socket", s.plain}, args...)...)
 	out, err := cmd.CombinedOutput()
 	return string(out), err == nil
 }
@@ -94,7 +94,7 @@ func TestFuse(t *testing.T) {
 // mountQOM has qom-fuse mount a monitor's objects until the test ends.
 func mountQOM(t *testing.T, s *server, dir string) {
 	t.Helper()
-	cmd := python(t, filepath.Join(source(t), "scripts/qmp/qom-fuse"), "--socket", s.plain, dir)
+	cmd := hvrun.Python(t, filepath.Join(hvrun.Source(t), "scripts/qmp/qom-fuse"), "--socket", s.plain, dir)
 	cmd.Env = append(cmd.Env, "PYTHONPATH="+script(t, "fuse"))
 	p := hvrun.StartCmd(t, cmd)
 	t.Cleanup(func() {

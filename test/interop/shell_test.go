@@ -74,7 +74,7 @@ func (c *conn) tell(line, want string) {
 // qmpShell starts qmp-shell.
 func qmpShell(t testing.TB, args ...string) *conn {
 	t.Helper()
-	c := terminal(t, python(t, filepath.Join(source(t), "scripts/qmp/qmp-shell"), args...))
+	c := terminal(t, hvrun.Python(t, filepath.Join(hvrun.Source(t), "scripts/qmp/qmp-shell"), args...))
 	if banner := c.until(prompt); !strings.Contains(banner, "Connected to QEMU 7.2.") {
 		t.Errorf("banner %q", banner)
 	}
@@ -164,7 +164,7 @@ func TestShellHMP(t *testing.T) {
 
 // TestShellWrap has qmp-shell-wrap start hv, which connects to it.
 func TestShellWrap(t *testing.T) {
-	cmd := python(t, filepath.Join(source(t), "scripts/qmp/qmp-shell-wrap"), "-v", "--", "sh", "-c", `"$@"; echo "ended with $?"`,
+	cmd := hvrun.Python(t, filepath.Join(hvrun.Source(t), "scripts/qmp/qmp-shell-wrap"), "-v", "--", "sh", "-c", `"$@"; echo "ended with $?"`,
 		"sh", hvrun.Binary(t), "-nodefaults", "-display", "none", "-S", "-m", "64", "-name", "wrapped")
 	c := terminal(t, cmd)
 	c.until(prompt)

@@ -37,7 +37,6 @@ type vq struct {
 	avail, used         uint16 // split: indices; packed: positions
 	availWrap, usedWrap bool
 	kicked              uint16 // split: the index that was kicked last
-	interrupted         int
 }
 
 func (q *vq) layout() {
@@ -286,7 +285,6 @@ func (d *Driver) Wait(i int) (token uint16, written uint32) {
 		if n, _ := unix.Poll(fds, 100); n > 0 {
 			var b [8]byte
 			_, _ = unix.Read(q.call, b[:])
-			q.interrupted++
 		}
 	}
 }
@@ -323,9 +321,6 @@ func (d *Driver) Settle(i int) (written uint32) {
 	}
 	return 0
 }
-
-// Interrupts returns how many interrupts Wait has slept for.
-func (d *Driver) Interrupts(i int) int { return d.queues[i].interrupted }
 
 // Send carries out one whole request: out is what the device reads, in one buffer each,
 // and in the bytes that it may write, in one buffer. It returns those.
