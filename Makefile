@@ -7,6 +7,8 @@ PREFIX   ?= /usr
 FUZZTIME ?= 10m
 LDFLAGS  := -s -w -X main.version=$(VERSION)
 NAME     ?= demo
+TESTS    ?=
+FORMATS  ?= qcow2,raw
 # What runs on this machine itself: all but the testbed's suite, which wants both
 # processors for its own.
 HERE      = $$($(GO) list ./... | grep -v /test/linux) ./testdata/guest
@@ -14,7 +16,7 @@ HERE      = $$($(GO) list ./... | grep -v /test/linux) ./testdata/guest
 export CGO_ENABLED = 0
 
 .DEFAULT_GOAL := build
-.PHONY: help build run test check race bench soak fuzz testbed-test stats deps guest install clean
+.PHONY: help build run test check race bench soak fuzz iotests testbed-test stats deps guest install clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +43,9 @@ check: deps build ## format, vet, staticcheck, and all tests with the race detec
 
 testbed-test: deps build ## only what runs stock Linux guests in the testbed
 	$(GO) test -timeout 40m -v ./test/linux
+
+iotests: deps build ## QEMU's tests of its block layer with hv: TESTS="030 qcow2:041 ...", `all`, or those kept green
+	$(GO) run ./test/iotests/iotrun -formats $(FORMATS) $(TESTS)
 
 bench: deps build ## every benchmark, and hv beside Debian's QEMU
 	$(GO) test -run '^$$' -bench . -benchmem ./hypervisor/... ./devices/... ./block/... ./net/... ./qmp/...
