@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -47,7 +48,11 @@ type File struct {
 	f     *os.File
 	fd    int
 	size  atomic.Uint64
-	block bool // a block device
+	block bool  // a block device
+	align int64 // of requests around the page cache
+	// around is held by all writes through Do in a file with an alignment, alone by those that
+	// have to write what lies around them, too.
+	around sync.RWMutex
 
 	held, notShared uint8 // what is locked
 }
@@ -66,6 +71,7 @@ func Open(cfg Config) (*File, error) {
 		f.Close()
 		return nil, err
 	}
+	file.align = file.findAlign()
 	return file, nil
 }
 

@@ -199,14 +199,14 @@ func (q *ringIO) Close() error { return errors.Join(q.ring.Close(), unix.Close(q
 
 // zero writes zeroes where the file system cannot make them.
 func (f *File) zero(off, n int64) int32 {
-	buf := make([]byte, min(n, 1<<20))
+	buf := [][]byte{alignedBuffer(int(min(n, 1<<20)))}
 	for n > 0 {
-		m, err := unix.Pwrite(f.fd, buf[:min(n, int64(len(buf)))], off)
-		if err != nil {
-			return errno(err)
+		buf[0] = buf[0][:min(n, int64(len(buf[0])))]
+		res := f.transfer(request{OpWrite, off, int64(len(buf[0]))}, buf)
+		if res < 0 {
+			return res
 		}
-		off, n = off+int64(m), n-int64(m)
-		f.grew(off)
+		off, n = off+int64(res), n-int64(res)
 	}
 	return 0
 }

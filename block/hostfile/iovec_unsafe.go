@@ -30,3 +30,15 @@ func moveVector(fd int, v []unix.Iovec, off int64, write, sync bool) (int, unix.
 	n, _, errno := unix.Syscall6(call, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(v))), uintptr(len(v)), uintptr(off), 0, flags)
 	return int(n), errno
 }
+
+// alignedBuffer returns n bytes at an address that every file takes.
+func alignedBuffer(n int) []byte {
+	b := make([]byte, n+largestAlign)
+	skip := -int(uintptr(unsafe.Pointer(&b[0]))) & (largestAlign - 1)
+	return b[skip : skip+n : skip+n]
+}
+
+// isAligned tells whether a buffer lies as a file wants it.
+func isAligned(v *unix.Iovec, align int64) bool {
+	return (uintptr(unsafe.Pointer(v.Base))|uintptr(v.Len))&uintptr(align-1) == 0
+}

@@ -91,6 +91,10 @@ func (f *File) do(r request, bufs [][]byte) int32 {
 }
 
 func (f *File) fallocate(op uint8, off, n int64) error {
+	if f.align > 1 {
+		f.around.RLock()
+		defer f.around.RUnlock()
+	}
 	return unix.Fallocate(f.fd, f.fallocateMode(op), off, n)
 }
 
@@ -100,6 +104,10 @@ func (f *File) growZeroes(off, n int64) error {
 	end := off + n
 	if end <= int64(f.Size()) || f.block {
 		return nil
+	}
+	if f.align > 1 {
+		f.around.RLock()
+		defer f.around.RUnlock()
 	}
 	last := min(n, 4096)
 	if err := unix.Fallocate(f.fd, 0, end-last, last); err != nil {
@@ -134,13 +142,35 @@ func (f *File) transfer(r request, bufs [][]byte) int32 {
 			iovs = append(iovs, v)
 		}
 	}
-	res := f.move(r, iovs)
+	var res int32
+	switch {
+	case !f.aligned(r, iovs):
+		res = f.bounce(r, bufs)
+	case r.op == OpWrite && f.align > 1:
+		f.around.RLock()
+		res = f.move(r, iovs)
+		f.around.RUnlock()
+	default:
+		res = f.move(r, iovs)
+	}
 	clear(iovs) // the pool must not keep the buffers alive
 	*pooled = iovs
 	if r.op == OpWrite && res >= 0 {
 		f.grew(r.off + r.n)
 	}
 	return res
+}
+
+// bounce reads or writes what is not aligned.
+func (f *File) bounce(r request, bufs [][]byte) int32 {
+	move := f.bounceRead
+	if r.op == OpWrite {
+		move = f.bounceWrite
+	}
+	if err := move(r, vector{bufs: bufs}); err != nil {
+		return errno(err)
+	}
+	return int32(r.n)
 }
 
 // maxVector is how many buffers the kernel takes at once.
