@@ -85,6 +85,9 @@ func (v *VM) RemoveDevice(id string) error {
 	if ok, err := v.removeCPUDevice(in); ok {
 		return err
 	}
+	if in.Driver.Bus == "" {
+		return fmt.Errorf("Device '%s' does not support hotplugging", in.Driver.Name)
+	}
 	name := "isa.0"
 	var port *pci.RootPort
 	if p := v.places[in]; p != nil {

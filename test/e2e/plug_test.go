@@ -36,7 +36,8 @@ func (v *vm) deleted(t testing.TB, path string) {
 // let a device go is shown by the suite with Linux.
 func TestPlug(t *testing.T) {
 	v := start(t, bare(t, "spin", "-device", "pcie-root-port,id=rp0,slot=1", "-device", "pcie-root-port,id=rp1,slot=2,hotplug=off",
-		"-device", "virtio-serial-pci,id=vs", "-chardev", "null,id=c0")...)
+		"-device", "virtio-serial-pci,id=vs", "-chardev", "null,id=c0", "-device", "vmgenid,id=g")...)
+	v.failing(t, "Device 'vmgenid' does not support hotplugging", "device_del", `{"id":"g"}`)
 	v.failing(t, "'nonsense' is not a valid device model name", "device_add", `{"driver":"nonsense"}`)
 	v.failing(t, "Parameter 'driver' is missing", "device_add", `{"id":"x"}`)
 	v.failing(t, "Property 'virtio-rng-pci.colour' not found", "device_add", `{"driver":"virtio-rng-pci","bus":"rp0","colour":"red"}`)
