@@ -17,15 +17,33 @@ import (
 // with the instruction pointer of the bed's own kernel, just behind VMRUN. Nothing can run
 // there: KVM fetches in vain and injects a page fault, some 20,000 times a second, for
 // good. With nested paging KVM has no other reason to inject page faults, so that
-// their number tells a guest that was lost in this way from every other hang. Only
-// such a guest is started again, and only a few times.
+// their number tells a guest that was lost in this way from every other hang.
+//
+// It also can leave a guest at an interrupt window that is open and never taken: KVM is
+// told that the guest can take an interrupt, injects none, and is told again, millions of
+// times. KVM decides that alone, with the interrupt controllers that are in it.
+//
+// Only such guests are started again, and only a few times.
 const (
-	lostFaults = 50_000
-	attempts   = 4
+	lostFaults  = 50_000
+	lostWindows = 1_000_000
+	perTaken    = 1000 // windows for each interrupt that a guest took
+	attempts    = 4
 )
 
-// lost is the panic that ends a wait for a lost guest.
-type lost struct{ faults int }
+// lost is the panic that ends a wait for a lost guest, and says why it counts as one.
+type lost string
+
+// loss tells from KVM's counters whether a guest is lost, "" if not.
+func loss(n map[string]int) lost {
+	switch windows, taken := n["irq_window_exits"], n["irq_injections"]; {
+	case n["pf_guest"] > lostFaults:
+		return lost(fmt.Sprintf("%d page faults injected", n["pf_guest"]))
+	case windows > lostWindows && windows > perTaken*taken:
+		return lost(fmt.Sprintf("%d interrupt windows for %d interrupts", windows, taken))
+	}
+	return ""
+}
 
 // debugfs is where this process mounted it.
 var debugfs string
@@ -64,10 +82,10 @@ func start(t testing.TB, program string, args ...string) *hvrun.Proc {
 	t.Helper()
 	p := hvrun.Start(t, program, args...)
 	p.Watch = func() {
-		if n := statistics(p.Cmd.Process.Pid)["pf_guest"]; n > lostFaults {
+		if why := loss(statistics(p.Cmd.Process.Pid)); why != "" {
 			_ = p.Cmd.Process.Kill()
 			<-p.Ended()
-			panic(lost{n})
+			panic(why)
 		}
 	}
 	t.Cleanup(func() {
@@ -93,7 +111,7 @@ func survived(t testing.TB, scenario func()) (ok bool) {
 		switch r := recover().(type) {
 		case nil:
 		case lost:
-			t.Logf("the bed's processor lost the guest (%d page faults injected); it is started again", r.faults)
+			t.Logf("the bed's processor lost the guest (%s); it is started again", string(r))
 			ok = false
 		default:
 			panic(r)
