@@ -40,7 +40,14 @@ type inherited struct {
 	cache                          *qapi.BlockdevCacheOptions
 	// backing is what is said of the backing node when the driver is to find that.
 	backing blockopts.Tree
+	depth   int
 }
+
+// maxDepth is how many nodes may lie below one another, each described within the one
+// above: images that are their own backing files have no end.
+const maxDepth = 1000
+
+var errDepth = fmt.Errorf("more than %d nodes on top of one another: is an image its own backing file?", maxDepth)
 
 // plain returns what all children have.
 func (from inherited) plain() inherited {
@@ -58,6 +65,9 @@ func (x *Opener) open(o *qapi.BlockdevOptions, from inherited) (*graph.Node, err
 		if x.Drive(s.Name) != nil {
 			return nil, fmt.Errorf("node-name=%s is conflicting with a device id", s.Name)
 		}
+	}
+	if from.depth++; from.depth > maxDepth {
+		return nil, errDepth
 	}
 	if err := options(o, &from, &s.Options); err != nil {
 		return nil, err

@@ -120,10 +120,10 @@ func (x *Opener) backing(r *qapi.BlockdevRefOrNull, h *qcow2.Header, file *graph
 	below := from.plain()
 	below.readOnly, below.auto = true, false
 	n, err := x.below(r, h, file, from.backing, below)
-	if err != nil {
-		return nil, fmt.Errorf("Could not open backing file: %w", err)
+	if err != nil && !errors.Is(err, errDepth) { // which is the same at every level
+		err = fmt.Errorf("Could not open backing file: %w", err)
 	}
-	return n, nil
+	return n, err
 }
 
 func (x *Opener) below(r *qapi.BlockdevRefOrNull, h *qcow2.Header, file *graph.Node, t blockopts.Tree, from inherited) (*graph.Node, error) {

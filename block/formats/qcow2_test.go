@@ -195,3 +195,19 @@ func TestCorruption(t *testing.T) {
 		t.Errorf("%s", out)
 	}
 }
+
+// TestOwnBackingFile refuses images that lie below themselves.
+func TestOwnBackingFile(t *testing.T) {
+	dir := t.TempDir()
+	tool(t, dir, "qemu-img", "create", "-f", "qcow2", "a.qcow2", "1M")
+	tool(t, dir, "qemu-img", "create", "-f", "qcow2", "-F", "qcow2", "-b", "a.qcow2", "b.qcow2")
+	tool(t, dir, "qemu-img", "rebase", "-u", "-f", "qcow2", "-F", "qcow2", "-b", "b.qcow2", "a.qcow2")
+	x := newOpener()
+	o := described(t, `{"driver":"qcow2","file":{"driver":"file","filename":"`+dir+`/b.qcow2"}}`)
+	if _, err := x.Open(o); !errors.Is(err, errDepth) || len(err.Error()) > 200 {
+		t.Error(err)
+	}
+	if left := x.Graph.Nodes(); len(left) != 0 {
+		t.Errorf("%d nodes are left", len(left))
+	}
+}
