@@ -7,6 +7,7 @@ var schemaTables = [][]entity{
 	acpiSchema,
 	blockSchema,
 	blockcreateSchema,
+	blockbitmapSchema,
 	blockinfoSchema,
 	blockqcow2Schema,
 	charSchema,
