@@ -6,8 +6,8 @@ package qapi
 var schemaTables = [][]entity{
 	acpiSchema,
 	blockSchema,
-	blockcreateSchema,
 	blockbitmapSchema,
+	blockcreateSchema,
 	blockinfoSchema,
 	blockqcow2Schema,
 	charSchema,

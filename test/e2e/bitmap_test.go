@@ -22,29 +22,18 @@ func bitmaps(t testing.TB, v *vm, node string) map[string]qapi.BlockDirtyInfo {
 	return all
 }
 
-// guestDoes types a command at the guest's shell and waits for what it prints.
-func (v *vm) guestDoes(t testing.TB, command, pattern string) []string {
-	t.Helper()
-	from := len(v.Output())
-	if _, err := v.Write([]byte(command + "\n")); err != nil {
-		t.Fatal(err)
-	}
-	return v.ExpectAfter(t, from, pattern)
-}
-
 // TestDirtyBitmaps has a guest write to a disk, straight to its file and through the graph,
 // while bitmaps come and go: those that are there when a write is acknowledged have it.
 func TestDirtyBitmaps(t *testing.T) {
 	for name, option := range map[string]string{"direct": "off", "graph": "on"} {
 		t.Run(name, func(t *testing.T) {
 			image := hvrun.Image(t, t.TempDir(), 8)
-			v := start(t, bare(t, "shell", "-blockdev", fmt.Sprintf("driver=raw,node-name=n,detect-zeroes=%s,discard=unmap,file.driver=file,file.node-name=f,file.filename=%s,file.discard=unmap", option, image),
-				"-device", "virtio-blk-pci,drive=n,id=d")...)
-			v.Expect(t, "shell: type help")
+			v, sh := startShell(t, "-blockdev", fmt.Sprintf("driver=raw,node-name=n,detect-zeroes=%s,discard=unmap,file.driver=file,file.node-name=f,file.filename=%s,file.discard=unmap", option, image),
+				"-device", "virtio-blk-pci,drive=n,id=d")
 			v.works(t, "block-dirty-bitmap-add", `{"node":"n","name":"b0","granularity":4096}`)
 			v.works(t, "block-dirty-bitmap-add", `{"node":"n","name":"off","disabled":true}`)
 			v.works(t, "block-dirty-bitmap-add", `{"node":"f","name":"low","granularity":512}`)
-			v.guestDoes(t, "blk.verify size=1M", `guest: blk.verify .*`)
+			sh.does(t, "blk.verify size=1M")
 			if b := bitmaps(t, v, "n"); b["b0"].Count != 1<<20 || b["off"].Count != 0 || !b["b0"].Recording || b["off"].Recording || b["off"].Granularity != 65536 {
 				t.Errorf("%+v", b)
 			}
@@ -53,9 +42,9 @@ func TestDirtyBitmaps(t *testing.T) {
 			}
 			v.works(t, "block-dirty-bitmap-enable", `{"node":"n","name":"off"}`)
 			v.works(t, "block-dirty-bitmap-disable", `{"node":"n","name":"b0"}`)
-			v.guestDoes(t, "blk.write sector=4096 size=4096", `guest: blk.write .*`)
-			v.guestDoes(t, "blk.zeroes sector=8192 size=65536", `guest: blk.zeroes .*`)
-			v.guestDoes(t, "blk.discard sector=12288 size=65536", `guest: blk.discard .*`)
+			sh.does(t, "blk.write sector=4096 size=4096")
+			sh.does(t, "blk.zeroes sector=8192 size=65536")
+			sh.does(t, "blk.discard sector=12288 size=65536")
 			if b := bitmaps(t, v, "n"); b["b0"].Count != 1<<20 || b["off"].Count != 3*65536 {
 				t.Errorf("%+v", b)
 			}
@@ -71,7 +60,7 @@ func TestDirtyBitmaps(t *testing.T) {
 			v.works(t, "block_resize", `{"node-name":"n","size":16777216}`)
 			v.works(t, "block-dirty-bitmap-remove", `{"node":"n","name":"off"}`)
 			v.failing(t, "Dirty bitmap 'off' not found", "block-dirty-bitmap-remove", `{"node":"n","name":"off"}`)
-			v.guestDoes(t, "blk.write sector=32760 size=4096", `guest: blk.write .*`)
+			sh.does(t, "blk.write sector=32760 size=4096")
 			if b := bitmaps(t, v, "n"); len(b) != 1 || b["b0"].Count != 1<<20+3*65536 {
 				t.Errorf("%+v", b)
 			}
