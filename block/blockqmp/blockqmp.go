@@ -60,6 +60,7 @@ func Register(t *dispatch.Table, vm VM) {
 		}
 		return list, nil
 	})
+	registerBitmaps(t, vm)
 	dispatch.Register(t, qapi.CmdQueryBlockstats, func(_ context.Context, a qapi.QueryBlockstatsArgs) (qapi.BlockStatsList, error) {
 		return stats(vm, a.QueryNodes != nil && *a.QueryNodes), nil
 	})
@@ -91,7 +92,7 @@ func nodeInfo(n *graph.Node) *qapi.BlockDeviceInfo {
 	info := &qapi.BlockDeviceInfo{
 		File: n.Filename(), NodeName: &name, Ro: o.ReadOnly, Drv: n.Driver(), DetectZeroes: qapi.BlockdevDetectZeroesOptionsOff,
 		Cache: qapi.BlockdevCacheInfo{Writeback: true, Direct: o.Direct, NoFlush: o.NoFlush},
-		Image: qapi.ImageInfo{Filename: n.Filename(), Format: n.Driver(), VirtualSize: n.Size()},
+		Image: qapi.ImageInfo{Filename: n.Filename(), Format: n.Driver(), VirtualSize: n.Size()}, DirtyBitmaps: bitmapInfos(n),
 	}
 	switch {
 	case o.UnmapZeroes:

@@ -110,7 +110,10 @@ func (p *pool) Wait(block bool, done func(tag uint32, res int32)) error {
 	return nil
 }
 
-func (p *pool) Wake() { _, _ = unix.Write(p.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0}) }
+// one is what an eventfd is told.
+var one = []byte{1, 0, 0, 0, 0, 0, 0, 0}
+
+func (p *pool) Wake() { _, _ = unix.Write(p.wake, one) }
 
 func (p *pool) Close() error {
 	close(p.tasks)

@@ -187,11 +187,21 @@ func (q *Queue) completed(tag uint32, res int32) {
 	}
 	kind, size := kindOf(r.op), r.n
 	q.counts.done(kind, size, q.now-r.at, q.now, res < 0)
-	if kind == Write && q.direct && res >= 0 {
-		q.mapping.Wrote(r.off + size)
+	if q.direct {
+		q.note(kind, r)
 	}
 	q.done(tag, res)
 	q.ended(1)
+}
+
+// note tells the nodes of what went by them. One that failed may have changed something, too.
+func (q *Queue) note(kind Kind, r *begun) {
+	switch {
+	case kind == Write:
+		q.mapping.Wrote(r.off, r.n)
+	case kind == Unmap && q.mapping.Discard:
+		q.mapping.Discarded(r.off, r.n)
+	}
 }
 
 // quiesce holds new requests back and returns once none is under way.

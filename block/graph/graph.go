@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+
+	"hv/block/bitmap"
 )
 
 // Options is what nodes of all drivers have.
@@ -59,6 +61,7 @@ type Node struct {
 	refs     int // parents, and others that keep it
 	monitor  bool
 	highest  atomic.Int64 // end of the furthest write
+	bitmaps  atomic.Pointer[[]*bitmap.Bitmap]
 
 	perm, shared Perm
 	permitted    bool
@@ -149,6 +152,9 @@ func (n *Node) start(open func([]*Child) (Driver, error)) error {
 	if err := n.refresh(); err != nil {
 		return errors.Join(err, d.Close())
 	}
+	if err := n.loadBitmaps(); err != nil {
+		return errors.Join(err, d.Close())
+	}
 	return nil
 }
 
@@ -180,7 +186,7 @@ func (n *Node) Unref() error {
 		return nil
 	}
 	n.graph.nodes = slices.DeleteFunc(n.graph.nodes, func(x *Node) bool { return x == n })
-	return errors.Join(n.driver.Close(), n.detachAll())
+	return errors.Join(n.StoreBitmaps(), n.driver.Close(), n.detachAll())
 }
 
 // Own has the monitor keep the node, with a reference that was the caller's.
@@ -267,8 +273,10 @@ func (n *Node) Allocated() (int64, bool) {
 // Highest returns where the furthest write ended.
 func (n *Node) Highest() int64 { return n.highest.Load() }
 
-// wrote notes a write.
-func (n *Node) wrote(end int64) {
+// wrote notes a write, before it is done for who asked for it.
+func (n *Node) wrote(off, size int64) {
+	n.dirtied(off, size)
+	end := off + size
 	for {
 		old := n.highest.Load()
 		if end <= old || n.highest.CompareAndSwap(old, end) {

@@ -70,7 +70,7 @@ func (c *Child) Writev(off int64, v [][]byte, f Flags) error {
 	if err := c.writable(off, size); err != nil {
 		return err
 	}
-	defer n.wrote(off + size)
+	defer n.wrote(off, size)
 	if n.opt.DetectZeroes && isZero(v) {
 		if n.opt.UnmapZeroes {
 			f |= MayUnmap
@@ -119,7 +119,7 @@ func (c *Child) WriteZeroes(off, size int64, f Flags) error {
 	if err := c.writable(off, size); err != nil {
 		return err
 	}
-	defer c.node.wrote(off + size)
+	defer c.node.wrote(off, size)
 	return c.node.writeZeroes(off, size, f)
 }
 
@@ -154,6 +154,7 @@ func (c *Child) Discard(off, size int64) error {
 	if !ok || !c.node.opt.Discard {
 		return nil
 	}
+	defer c.node.dirtied(off, size)
 	if err := d.Discard(off, size); !errors.Is(err, ErrNotSupported) {
 		return err
 	}
@@ -218,7 +219,10 @@ func (n *Node) truncate(size int64) error {
 	if n.opt.ReadOnly {
 		return errors.New("Image is read-only")
 	}
-	return t.Truncate(size)
+	if err := t.Truncate(size); err != nil {
+		return err
+	}
+	return n.refit()
 }
 
 // Mapping returns where a front end's node lies, once it is not drained.
@@ -241,10 +245,17 @@ type mapped struct {
 	at   int64
 }
 
-// Wrote notes a write that ended at an offset of the node, and went by the file.
-func (m *Mapping) Wrote(end int64) {
+// Wrote notes a write to the node that went by the file.
+func (m *Mapping) Wrote(off, size int64) {
 	for _, x := range m.nodes {
-		x.node.wrote(end + x.at)
+		x.node.wrote(off+x.at, size)
+	}
+}
+
+// Discarded notes a discard that went by the file.
+func (m *Mapping) Discarded(off, size int64) {
+	for _, x := range m.nodes {
+		x.node.dirtied(off+x.at, size)
 	}
 }
 

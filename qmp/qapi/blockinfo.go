@@ -37,6 +37,7 @@ type BlockDeviceInfo struct {
 	Image            ImageInfo                   `qapi:"image"`
 	Cache            BlockdevCacheInfo           `qapi:"cache"`
 	WriteThreshold   int64                       `qapi:"write_threshold"`
+	DirtyBitmaps     BlockDirtyInfoList          `qapi:"dirty-bitmaps,optional"`
 }
 
 // BlockDeviceInfoList is a list of nodes.

@@ -208,6 +208,11 @@ func (x *BlockDeviceInfo) decodeMembers(o *object) error {
 	} else if err := decodeInt64(m, &x.WriteThreshold); err != nil {
 		return within("write_threshold", err)
 	}
+	if m, ok := o.take("dirty-bitmaps"); ok {
+		if err := x.DirtyBitmaps.DecodeQAPI(m); err != nil {
+			return within("dirty-bitmaps", err)
+		}
+	}
 	return nil
 }
 
@@ -241,6 +246,10 @@ func (x *BlockDeviceInfo) EncodeQAPI(e *Encoder) {
 	if x.BackingFile != nil {
 		e.Key("backing_file")
 		e.String(*x.BackingFile)
+	}
+	if x.DirtyBitmaps != nil {
+		e.Key("dirty-bitmaps")
+		x.DirtyBitmaps.EncodeQAPI(e)
 	}
 	e.Key("encrypted")
 	e.Bool(x.Encrypted)
@@ -952,6 +961,7 @@ var blockinfoSchema = []entity{
 		{name: "image", typ: "ImageInfo"},
 		{name: "cache", typ: "BlockdevCacheInfo"},
 		{name: "write_threshold", typ: "int"},
+		{name: "dirty-bitmaps", typ: "BlockDirtyInfoList", optional: true},
 	}},
 	{name: "BlockDeviceInfoList", meta: SchemaMetaTypeArray, arg: "BlockDeviceInfo"},
 	{name: "QueryNamedBlockNodesArgs", meta: SchemaMetaTypeObject, members: []field{

@@ -6,6 +6,7 @@ package qapi
 var schemaTables = [][]entity{
 	acpiSchema,
 	blockSchema,
+	blockbitmapSchema,
 	blockcreateSchema,
 	blockinfoSchema,
 	blockqcow2Schema,
