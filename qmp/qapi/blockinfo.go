@@ -18,7 +18,7 @@ type BlockdevCacheInfo struct {
 	NoFlush   bool `qapi:"no-flush"`
 }
 
-// BlockDeviceInfo describes a node. It has no limits: they are 0.
+// BlockDeviceInfo describes a node, and the limits of the disk that it is described for.
 type BlockDeviceInfo struct {
 	File             string                      `qapi:"file"`
 	NodeName         *string                     `qapi:"node-name"`
@@ -34,6 +34,20 @@ type BlockDeviceInfo struct {
 	Iops             int64                       `qapi:"iops"`
 	IopsRd           int64                       `qapi:"iops_rd"`
 	IopsWr           int64                       `qapi:"iops_wr"`
+	BpsMax           *int64                      `qapi:"bps_max"`
+	BpsRdMax         *int64                      `qapi:"bps_rd_max"`
+	BpsWrMax         *int64                      `qapi:"bps_wr_max"`
+	IopsMax          *int64                      `qapi:"iops_max"`
+	IopsRdMax        *int64                      `qapi:"iops_rd_max"`
+	IopsWrMax        *int64                      `qapi:"iops_wr_max"`
+	BpsMaxLength     *int64                      `qapi:"bps_max_length"`
+	BpsRdMaxLength   *int64                      `qapi:"bps_rd_max_length"`
+	BpsWrMaxLength   *int64                      `qapi:"bps_wr_max_length"`
+	IopsMaxLength    *int64                      `qapi:"iops_max_length"`
+	IopsRdMaxLength  *int64                      `qapi:"iops_rd_max_length"`
+	IopsWrMaxLength  *int64                      `qapi:"iops_wr_max_length"`
+	IopsSize         *int64                      `qapi:"iops_size"`
+	Group            *string                     `qapi:"group"` // who has the same limits
 	Image            ImageInfo                   `qapi:"image"`
 	Cache            BlockdevCacheInfo           `qapi:"cache"`
 	WriteThreshold   int64                       `qapi:"write_threshold"`

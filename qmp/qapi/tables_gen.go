@@ -33,6 +33,7 @@ var schemaTables = [][]entity{
 	runstateSchema,
 	socketsSchema,
 	statsSchema,
+	throttleSchema,
 	virtioSchema,
 	watchdogSchema,
 }
