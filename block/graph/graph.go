@@ -42,6 +42,9 @@ type Edge struct {
 
 // Graph is all nodes of a VM. It belongs to the control goroutine, but for requests.
 type Graph struct {
+	// OnThreshold is called when a node was written to beyond its threshold, by whoever wrote.
+	OnThreshold func(n *Node, threshold, exceeded uint64)
+
 	nodes []*Node // the oldest first
 	next  int
 }
@@ -59,6 +62,8 @@ type Node struct {
 	refs     int // parents, and others that keep it
 	monitor  bool
 	highest  atomic.Int64 // end of the furthest write
+	// threshold is where writes are told of that end beyond it, once; 0 for nowhere.
+	threshold atomic.Uint64
 
 	perm, shared Perm
 	permitted    bool
@@ -267,8 +272,17 @@ func (n *Node) Allocated() (int64, bool) {
 // Highest returns where the furthest write ended.
 func (n *Node) Highest() int64 { return n.highest.Load() }
 
+// SetThreshold has the first write told of that ends beyond an offset, if it is not 0.
+func (n *Node) SetThreshold(offset uint64) { n.threshold.Store(offset) }
+
+// Threshold returns what SetThreshold set, 0 once it was told of.
+func (n *Node) Threshold() uint64 { return n.threshold.Load() }
+
 // wrote notes a write.
 func (n *Node) wrote(end int64) {
+	if t := n.threshold.Load(); t > 0 && uint64(end) > t && n.threshold.CompareAndSwap(t, 0) && n.graph.OnThreshold != nil {
+		n.graph.OnThreshold(n, t, uint64(end)-t)
+	}
 	for {
 		old := n.highest.Load()
 		if end <= old || n.highest.CompareAndSwap(old, end) {

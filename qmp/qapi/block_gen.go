@@ -172,6 +172,7 @@ func (x *BlockdevOptions) EncodeQAPI(e *Encoder) {
 	if x.Qcow2 != nil && x.Qcow2.BlockdevOptionsGenericCOWFormat.Backing != nil {
 		e.Key("backing")
 		x.Qcow2.BlockdevOptionsGenericCOWFormat.Backing.EncodeQAPI(e)
+	}
 	if x.Throttle != nil {
 		e.Key("throttle-group")
 		e.String(x.Throttle.ThrottleGroup)

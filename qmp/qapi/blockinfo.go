@@ -89,7 +89,7 @@ type BlockInfoList []BlockInfo
 // CmdQueryBlock lists disks and drives.
 var CmdQueryBlock = Command[Empty, BlockInfoList]{Name: "query-block", Preconfig: true}
 
-// BlockDeviceTimedStats are statistics of an interval, of which there are none.
+// BlockDeviceTimedStats are statistics of the last seconds.
 type BlockDeviceTimedStats struct {
 	IntervalLength    int64   `qapi:"interval_length"`
 	MinRdLatencyNs    int64   `qapi:"min_rd_latency_ns"`
@@ -110,33 +110,36 @@ type BlockDeviceTimedStatsList []BlockDeviceTimedStats
 
 // BlockDeviceStats is what was counted of a disk or node.
 type BlockDeviceStats struct {
-	RdBytes                int64                     `qapi:"rd_bytes"`
-	WrBytes                int64                     `qapi:"wr_bytes"`
-	UnmapBytes             int64                     `qapi:"unmap_bytes"`
-	RdOperations           int64                     `qapi:"rd_operations"`
-	WrOperations           int64                     `qapi:"wr_operations"`
-	FlushOperations        int64                     `qapi:"flush_operations"`
-	UnmapOperations        int64                     `qapi:"unmap_operations"`
-	RdTotalTimeNs          int64                     `qapi:"rd_total_time_ns"`
-	WrTotalTimeNs          int64                     `qapi:"wr_total_time_ns"`
-	FlushTotalTimeNs       int64                     `qapi:"flush_total_time_ns"`
-	UnmapTotalTimeNs       int64                     `qapi:"unmap_total_time_ns"`
-	WrHighestOffset        int64                     `qapi:"wr_highest_offset"` // end of the furthest write
-	RdMerged               int64                     `qapi:"rd_merged"`
-	WrMerged               int64                     `qapi:"wr_merged"`
-	UnmapMerged            int64                     `qapi:"unmap_merged"`
-	IdleTimeNs             *int64                    `qapi:"idle_time_ns"` // since the last request
-	FailedRdOperations     int64                     `qapi:"failed_rd_operations"`
-	FailedWrOperations     int64                     `qapi:"failed_wr_operations"`
-	FailedFlushOperations  int64                     `qapi:"failed_flush_operations"`
-	FailedUnmapOperations  int64                     `qapi:"failed_unmap_operations"`
-	InvalidRdOperations    int64                     `qapi:"invalid_rd_operations"`
-	InvalidWrOperations    int64                     `qapi:"invalid_wr_operations"`
-	InvalidFlushOperations int64                     `qapi:"invalid_flush_operations"`
-	InvalidUnmapOperations int64                     `qapi:"invalid_unmap_operations"`
-	AccountInvalid         bool                      `qapi:"account_invalid"`
-	AccountFailed          bool                      `qapi:"account_failed"`
-	TimedStats             BlockDeviceTimedStatsList `qapi:"timed_stats"`
+	RdBytes                int64                      `qapi:"rd_bytes"`
+	WrBytes                int64                      `qapi:"wr_bytes"`
+	UnmapBytes             int64                      `qapi:"unmap_bytes"`
+	RdOperations           int64                      `qapi:"rd_operations"`
+	WrOperations           int64                      `qapi:"wr_operations"`
+	FlushOperations        int64                      `qapi:"flush_operations"`
+	UnmapOperations        int64                      `qapi:"unmap_operations"`
+	RdTotalTimeNs          int64                      `qapi:"rd_total_time_ns"`
+	WrTotalTimeNs          int64                      `qapi:"wr_total_time_ns"`
+	FlushTotalTimeNs       int64                      `qapi:"flush_total_time_ns"`
+	UnmapTotalTimeNs       int64                      `qapi:"unmap_total_time_ns"`
+	WrHighestOffset        int64                      `qapi:"wr_highest_offset"` // end of the furthest write
+	RdMerged               int64                      `qapi:"rd_merged"`
+	WrMerged               int64                      `qapi:"wr_merged"`
+	UnmapMerged            int64                      `qapi:"unmap_merged"`
+	IdleTimeNs             *int64                     `qapi:"idle_time_ns"` // since the last request
+	FailedRdOperations     int64                      `qapi:"failed_rd_operations"`
+	FailedWrOperations     int64                      `qapi:"failed_wr_operations"`
+	FailedFlushOperations  int64                      `qapi:"failed_flush_operations"`
+	FailedUnmapOperations  int64                      `qapi:"failed_unmap_operations"`
+	InvalidRdOperations    int64                      `qapi:"invalid_rd_operations"`
+	InvalidWrOperations    int64                      `qapi:"invalid_wr_operations"`
+	InvalidFlushOperations int64                      `qapi:"invalid_flush_operations"`
+	InvalidUnmapOperations int64                      `qapi:"invalid_unmap_operations"`
+	AccountInvalid         bool                       `qapi:"account_invalid"`
+	AccountFailed          bool                       `qapi:"account_failed"`
+	TimedStats             BlockDeviceTimedStatsList  `qapi:"timed_stats"`
+	RdLatencyHistogram     *BlockLatencyHistogramInfo `qapi:"rd_latency_histogram"`
+	WrLatencyHistogram     *BlockLatencyHistogramInfo `qapi:"wr_latency_histogram"`
+	FlushLatencyHistogram  *BlockLatencyHistogramInfo `qapi:"flush_latency_histogram"`
 }
 
 // BlockStats is the statistics of a disk or node.

@@ -858,6 +858,24 @@ func (x *BlockDeviceStats) decodeMembers(o *object) error {
 	} else if err := x.TimedStats.DecodeQAPI(m); err != nil {
 		return within("timed_stats", err)
 	}
+	if m, ok := o.take("rd_latency_histogram"); ok {
+		x.RdLatencyHistogram = new(BlockLatencyHistogramInfo)
+		if err := x.RdLatencyHistogram.DecodeQAPI(m); err != nil {
+			return within("rd_latency_histogram", err)
+		}
+	}
+	if m, ok := o.take("wr_latency_histogram"); ok {
+		x.WrLatencyHistogram = new(BlockLatencyHistogramInfo)
+		if err := x.WrLatencyHistogram.DecodeQAPI(m); err != nil {
+			return within("wr_latency_histogram", err)
+		}
+	}
+	if m, ok := o.take("flush_latency_histogram"); ok {
+		x.FlushLatencyHistogram = new(BlockLatencyHistogramInfo)
+		if err := x.FlushLatencyHistogram.DecodeQAPI(m); err != nil {
+			return within("flush_latency_histogram", err)
+		}
+	}
 	return nil
 }
 
@@ -904,6 +922,10 @@ func (x *BlockDeviceStats) EncodeQAPI(e *Encoder) {
 	e.Int(x.RdMerged)
 	e.Key("rd_bytes")
 	e.Int(x.RdBytes)
+	if x.WrLatencyHistogram != nil {
+		e.Key("wr_latency_histogram")
+		x.WrLatencyHistogram.EncodeQAPI(e)
+	}
 	e.Key("unmap_total_time_ns")
 	e.Int(x.UnmapTotalTimeNs)
 	e.Key("invalid_flush_operations")
@@ -920,6 +942,14 @@ func (x *BlockDeviceStats) EncodeQAPI(e *Encoder) {
 	e.Int(x.InvalidWrOperations)
 	e.Key("invalid_rd_operations")
 	e.Int(x.InvalidRdOperations)
+	if x.RdLatencyHistogram != nil {
+		e.Key("rd_latency_histogram")
+		x.RdLatencyHistogram.EncodeQAPI(e)
+	}
+	if x.FlushLatencyHistogram != nil {
+		e.Key("flush_latency_histogram")
+		x.FlushLatencyHistogram.EncodeQAPI(e)
+	}
 	e.EndObject()
 }
 
@@ -1167,6 +1197,9 @@ var blockinfoSchema = []entity{
 		{name: "account_invalid", typ: "bool"},
 		{name: "account_failed", typ: "bool"},
 		{name: "timed_stats", typ: "BlockDeviceTimedStatsList"},
+		{name: "rd_latency_histogram", typ: "BlockLatencyHistogramInfo", optional: true},
+		{name: "wr_latency_histogram", typ: "BlockLatencyHistogramInfo", optional: true},
+		{name: "flush_latency_histogram", typ: "BlockLatencyHistogramInfo", optional: true},
 	}},
 	{name: "BlockStats", meta: SchemaMetaTypeObject, members: []field{
 		{name: "device", typ: "str", optional: true},

@@ -6,6 +6,7 @@ package qapi
 var schemaTables = [][]entity{
 	acpiSchema,
 	blockSchema,
+	blockaccountSchema,
 	blockcreateSchema,
 	blockinfoSchema,
 	blockqcow2Schema,
