@@ -20,9 +20,9 @@ var driveLimits = map[string]string{
 	"iops_size": "iops-size", "group": "group",
 }
 
-// accountKeys are the keys of -drive that takeAccounts takes, but for switches.
-func accountKeys() []string {
-	keys := []string{"throttling.group"}
+// limitKeys are the keys of -drive that are limits.
+func limitKeys() []string {
+	var keys []string
 	for _, name := range throttle.Parameters() {
 		keys = append(keys, "throttling."+name)
 	}
