@@ -10,6 +10,7 @@ import (
 
 	"hv/block/disk"
 	"hv/block/graph"
+	"hv/block/throttle"
 	"hv/qmp/dispatch"
 	"hv/qmp/qapi"
 )
@@ -21,14 +22,16 @@ type VM interface {
 	// FindNode returns the node that a drive's id or a node's name means.
 	FindNode(name string) (*graph.Node, error)
 	Drives() []Drive
+	ThrottleGroups() *throttle.Groups
 }
 
 // Drive is a -drive, or what a disk has.
 type Drive struct {
 	ID           string
 	Qdev         string // QOM path of the device, empty for none
+	Device       string // its id
 	Node         *graph.Node
-	Disk         *disk.Disk // nil without a device
+	Front        *disk.Front
 	WriteThrough bool
 }
 
@@ -64,6 +67,7 @@ func Register(t *dispatch.Table, vm VM) {
 	dispatch.Register(t, qapi.CmdQueryBlockstats, func(_ context.Context, a qapi.QueryBlockstatsArgs) (qapi.BlockStatsList, error) {
 		return stats(vm, a.QueryNodes != nil && *a.QueryNodes), nil
 	})
+	registerLimits(t, vm)
 }
 
 func resize(vm VM, a qapi.BlockResizeArgs) error {
@@ -91,8 +95,10 @@ func nodeInfo(n *graph.Node) *qapi.BlockDeviceInfo {
 	o, name := n.Options(), n.Name()
 	info := &qapi.BlockDeviceInfo{
 		File: n.Filename(), NodeName: &name, Ro: o.ReadOnly, Drv: n.Driver(), DetectZeroes: qapi.BlockdevDetectZeroesOptionsOff,
-		Cache: qapi.BlockdevCacheInfo{Writeback: true, Direct: o.Direct, NoFlush: o.NoFlush},
-		Image: qapi.ImageInfo{Filename: n.Filename(), Format: n.Driver(), VirtualSize: n.Size()}, DirtyBitmaps: bitmapInfos(n),
+		Cache:          qapi.BlockdevCacheInfo{Writeback: true, Direct: o.Direct, NoFlush: o.NoFlush},
+		WriteThreshold: int64(n.Threshold()),
+		Image:          qapi.ImageInfo{Filename: n.Filename(), Format: n.Driver(), VirtualSize: n.Size()},
+		DirtyBitmaps:   bitmapInfos(n),
 	}
 	switch {
 	case o.UnmapZeroes:
@@ -112,6 +118,7 @@ func nodeInfo(n *graph.Node) *qapi.BlockDeviceInfo {
 func driveInfo(d *Drive) qapi.BlockInfo {
 	info := qapi.BlockInfo{Device: d.ID, Type: "unknown", Removable: d.Qdev == "", Inserted: nodeInfo(d.Node)}
 	info.Inserted.Cache.Writeback = !d.WriteThrough
+	tellLimits(d.Front.Limits.Group(), info.Inserted)
 	if d.Qdev != "" {
 		ok := qapi.BlockDeviceIoStatusOk
 		info.Qdev, info.IoStatus = &d.Qdev, &ok

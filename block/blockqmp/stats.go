@@ -1,7 +1,9 @@
 package blockqmp
 
 import (
-	"hv/block/disk"
+	"time"
+
+	"hv/block/account"
 	"hv/block/graph"
 	"hv/qmp/qapi"
 )
@@ -21,10 +23,7 @@ func stats(vm VM, nodes bool) qapi.BlockStatsList {
 		if d.Qdev != "" {
 			s.Qdev = &d.Qdev
 		}
-		s.Stats.AccountFailed, s.Stats.AccountInvalid = true, true
-		if d.Disk != nil {
-			diskStats(d.Disk, &s.Stats)
-		}
+		frontStats(d.Front.Stats, &s.Stats)
 		list = append(list, s)
 	}
 	return list
@@ -45,25 +44,48 @@ func nodeStats(n *graph.Node) qapi.BlockStats {
 	return s
 }
 
-func diskStats(d *disk.Disk, s *qapi.BlockDeviceStats) {
-	c := d.Counts()
+// frontStats tells what was counted of a drive.
+func frontStats(c *account.Stats, s *qapi.BlockDeviceStats) {
 	for _, x := range []struct {
-		kind                    disk.Kind
-		bytes, ops, time, fails *int64
+		kind                             account.Kind
+		bytes, ops, time, fails, invalid *int64
 	}{
-		{disk.Read, &s.RdBytes, &s.RdOperations, &s.RdTotalTimeNs, &s.FailedRdOperations},
-		{disk.Write, &s.WrBytes, &s.WrOperations, &s.WrTotalTimeNs, &s.FailedWrOperations},
-		{disk.Flush, nil, &s.FlushOperations, &s.FlushTotalTimeNs, &s.FailedFlushOperations},
-		{disk.Unmap, &s.UnmapBytes, &s.UnmapOperations, &s.UnmapTotalTimeNs, &s.FailedUnmapOperations},
+		{account.Read, &s.RdBytes, &s.RdOperations, &s.RdTotalTimeNs, &s.FailedRdOperations, &s.InvalidRdOperations},
+		{account.Write, &s.WrBytes, &s.WrOperations, &s.WrTotalTimeNs, &s.FailedWrOperations, &s.InvalidWrOperations},
+		{account.Flush, new(int64), &s.FlushOperations, &s.FlushTotalTimeNs, &s.FailedFlushOperations, &s.InvalidFlushOperations},
+		{account.Unmap, &s.UnmapBytes, &s.UnmapOperations, &s.UnmapTotalTimeNs, &s.FailedUnmapOperations, &s.InvalidUnmapOperations},
 	} {
-		k := &c.Kinds[x.kind]
-		if x.bytes != nil {
-			*x.bytes = k.Bytes.Load()
-		}
-		*x.ops, *x.time, *x.fails = k.Operations.Load(), k.Time.Load(), k.Failed.Load()
+		k := c.Total(x.kind)
+		*x.bytes, *x.ops, *x.time, *x.fails, *x.invalid = k.Bytes, k.Operations, k.Time, k.Failed, k.Invalid
 	}
-	if idle, ok := d.Idle(); ok {
+	if idle, ok := c.Idle(); ok {
 		ns := int64(idle)
 		s.IdleTimeNs = &ns
 	}
+	invalid, failed := c.Skips()
+	s.AccountInvalid, s.AccountFailed = !invalid, !failed
+	for _, v := range c.Intervals() {
+		s.TimedStats = append(s.TimedStats, timedStats(&v))
+	}
+	s.RdLatencyHistogram, s.WrLatencyHistogram = histogram(c, account.Read), histogram(c, account.Write)
+	s.FlushLatencyHistogram = histogram(c, account.Flush)
+}
+
+func timedStats(v *account.Interval) qapi.BlockDeviceTimedStats {
+	rd, wr, fl := v.Kinds[account.Read], v.Kinds[account.Write], v.Kinds[account.Flush]
+	return qapi.BlockDeviceTimedStats{
+		IntervalLength: int64(v.Length / time.Second), AvgRdQueueDepth: rd.Depth, AvgWrQueueDepth: wr.Depth,
+		MinRdLatencyNs: int64(rd.Min), MaxRdLatencyNs: int64(rd.Max), AvgRdLatencyNs: int64(rd.Mean),
+		MinWrLatencyNs: int64(wr.Min), MaxWrLatencyNs: int64(wr.Max), AvgWrLatencyNs: int64(wr.Mean),
+		MinFlushLatencyNs: int64(fl.Min), MaxFlushLatencyNs: int64(fl.Max), AvgFlushLatencyNs: int64(fl.Mean),
+	}
+}
+
+// histogram returns what there is of a kind, nil for nothing.
+func histogram(c *account.Stats, k account.Kind) *qapi.BlockLatencyHistogramInfo {
+	h, ok := c.Histogram(k)
+	if !ok {
+		return nil
+	}
+	return &qapi.BlockLatencyHistogramInfo{Boundaries: h.Boundaries, Bins: h.Bins}
 }

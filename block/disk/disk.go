@@ -3,15 +3,16 @@
 //
 // Each queue has an IO, which one goroutine on a locked thread makes and uses. Where the
 // node is a host file as it is, requests go straight to that; otherwise a few goroutines
-// carry them through the graph. Requests are counted. The graph's drains hold requests
-// back in the queues. It depends on block/graph and block/hostfile.
+// carry them through the graph. Requests are counted, and wait in the queues for what
+// limits them. The graph's drains hold requests back there too. It depends on block/graph,
+// block/hostfile, block/account and block/throttle.
 package disk
 
 import (
 	"slices"
 	"sync"
-	"time"
 
+	"hv/block/account"
 	"hv/block/graph"
 	"hv/block/hostfile"
 )
@@ -20,12 +21,13 @@ import (
 type Disk struct {
 	root     *graph.Child
 	readOnly bool
-	since    time.Time
+	front    *Front
 
 	mu      sync.Mutex
 	queues  []*Queue
 	quiet   bool
-	past    Counts // of queues that have ended
+	below   []graph.Lifter   // who holds requests back below
+	lifted  [][]graph.Lifter // by each Lift
 	resized func()
 }
 
@@ -34,11 +36,16 @@ type Config struct {
 	// Name names the disk in errors, such as "block device 'd0'".
 	Name    func() string
 	ShareRW bool // others may write too
+	// Front is nil if the disk is to have one of its own.
+	Front *Front
 }
 
 // Open takes a node for a disk, for reading and, if that can be, writing.
 func Open(n *graph.Node, cfg Config) (*Disk, error) {
-	d := &Disk{readOnly: n.Options().ReadOnly, since: time.Now()}
+	d := &Disk{readOnly: n.Options().ReadOnly, front: cfg.Front}
+	if d.front == nil {
+		d.front = NewFront(account.Config{})
+	}
 	perm, shared := graph.ConsistentRead, graph.ConsistentRead|graph.WriteUnchanged|graph.Resize
 	if !d.readOnly {
 		perm |= graph.Write
@@ -47,8 +54,11 @@ func Open(n *graph.Node, cfg Config) (*Disk, error) {
 		shared |= graph.Write
 	}
 	root, err := n.Use(cfg.Name, d, perm, shared)
-	d.root = root
-	return d, err
+	if err != nil {
+		return nil, err
+	}
+	d.root, d.below = root, root.Lifters()
+	return d, nil
 }
 
 // Close gives the node up. All queues must have ended.
@@ -91,8 +101,10 @@ func (d *Disk) NewIO(kick int, depth uint32) (hostfile.IO, error) {
 	return q, nil
 }
 
-// Quiesce holds new requests back and returns once none is under way.
+// Quiesce holds new requests back and returns once none is under way. Limits do not hold
+// meanwhile.
 func (d *Disk) Quiesce() {
+	d.front.Limits.Lift()
 	d.mu.Lock()
 	d.quiet = true
 	all := slices.Clone(d.queues)
@@ -104,13 +116,39 @@ func (d *Disk) Quiesce() {
 
 // Unquiesce lets requests through again.
 func (d *Disk) Unquiesce() {
+	below := d.root.Lifters()
 	d.mu.Lock()
-	d.quiet = false
+	d.quiet, d.below = false, below
 	all := slices.Clone(d.queues)
 	d.mu.Unlock()
 	for _, q := range all {
 		q.unquiesce()
 	}
+	d.front.Limits.Drop()
+}
+
+// Lift has no request wait for a limit until Drop, so that all under way end soon.
+func (d *Disk) Lift() {
+	d.mu.Lock()
+	below := d.below
+	d.lifted = append(d.lifted, below)
+	d.mu.Unlock()
+	d.front.Limits.Lift()
+	for _, l := range below {
+		l.Lift()
+	}
+}
+
+// Drop takes a Lift back.
+func (d *Disk) Drop() {
+	d.mu.Lock()
+	below := d.lifted[0]
+	d.lifted = d.lifted[1:]
+	d.mu.Unlock()
+	for _, l := range below {
+		l.Drop()
+	}
+	d.front.Limits.Drop()
 }
 
 // forget drops a queue that has ended.
@@ -118,5 +156,8 @@ func (d *Disk) forget(q *Queue) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.queues = slices.DeleteFunc(d.queues, func(x *Queue) bool { return x == q })
-	d.past.add(&q.counts)
+	q.counts.End()
 }
+
+// Front returns the disk's limits and accounts.
+func (d *Disk) Front() *Front { return d.front }

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"hv/block/account"
 	"hv/block/formats"
 	"hv/block/graph"
 	"hv/block/hostfile"
@@ -155,13 +156,13 @@ func TestRequests(t *testing.T) {
 			if do(t, q, hostfile.OpFlush, 0, nil) != 0 || do(t, q, hostfile.OpDiscard, 8192, got) != 0 {
 				t.Error("flush or discard failed")
 			}
-			c := d.Counts()
-			for kind, want := range [kinds][2]int64{{4096 * 3, 3}, {4096 * 5, 5}, {0, 1}, {4096, 1}} {
-				if k := &c.Kinds[kind]; k.Bytes.Load() != want[0] || k.Operations.Load() != want[1] || k.Time.Load() <= 0 || k.Failed.Load() != 0 {
-					t.Errorf("kind %d: %d bytes in %d requests in %d ns", kind, k.Bytes.Load(), k.Operations.Load(), k.Time.Load())
+			for kind, want := range [][2]int64{{4096 * 3, 3}, {4096 * 5, 5}, {0, 1}, {4096, 1}} {
+				k := d.Front().Stats.Total(account.Kind(kind))
+				if k.Bytes != want[0] || k.Operations != want[1] || k.Time <= 0 || k.Failed != 0 {
+					t.Errorf("kind %d: %d bytes in %d requests in %d ns", kind, k.Bytes, k.Operations, k.Time)
 				}
 			}
-			if idle, ok := d.Idle(); !ok || idle < 0 || idle > time.Minute {
+			if idle, ok := d.Front().Stats.Idle(); !ok || idle < 0 || idle > time.Minute {
 				t.Errorf("idle %v", idle)
 			}
 			if n.Highest() != 12288 || n.Children()[0].Node().Highest() != 12288+4096 {
@@ -195,7 +196,7 @@ func TestReadOnly(t *testing.T) {
 	if !d.ReadOnly() || do(t, queue(t, d), hostfile.OpWrite, 0, make([]byte, 512)) >= 0 {
 		t.Error("a write to a node for reading")
 	}
-	if d.Counts().Kinds[Write].Failed.Load() != 1 {
+	if d.Front().Stats.Total(account.Write).Failed != 1 {
 		t.Error("the failure was not counted")
 	}
 }

@@ -8,8 +8,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"hv/block/account"
 	"hv/block/graph"
 	"hv/block/hostfile"
+	"hv/block/throttle"
 )
 
 // begun is a request that has been submitted.
@@ -31,7 +33,8 @@ type Queue struct {
 	direct   bool // inner goes to the mapping
 	requests []begun
 	nothing  []uint32 // requests that are complete without a back end
-	counts   Counts
+	limits   []throttle.Request
+	counts   *account.Counts
 	now      time.Duration // when the completions at hand were taken
 	done     func(tag uint32, res int32)
 	complete func(tag uint32, res int32) // completed, as a value that is made once
@@ -41,14 +44,20 @@ type Queue struct {
 	quiet    bool
 	closed   bool
 	stale    bool     // what is below may have changed
-	inflight int      // of inner
+	inflight int      // of inner, and those that wait for limits
 	held     []uint32 // requests that wait for unquiesce
+	admitted []uint32 // and that no longer wait for limits
 }
 
 func newQueue(d *Disk, kick int, depth uint32) *Queue {
 	q := &Queue{disk: d, kick: kick, depth: depth, requests: make([]begun, depth), held: make([]uint32, 0, depth), nothing: make([]uint32, 0, depth)}
 	q.idle.L = &q.mu
 	q.complete = q.completed
+	q.counts = d.front.Stats.Queue()
+	q.admitted, q.limits = make([]uint32, 0, depth), make([]throttle.Request, depth)
+	for tag := range q.limits {
+		q.limits[tag].Admitted = func() { q.admit(uint32(tag)) }
+	}
 	return q
 }
 
@@ -64,7 +73,7 @@ func (q *Queue) open() (err error) {
 
 // Submit queues a request of n bytes at off. tag comes back at its completion.
 func (q *Queue) Submit(op uint8, tag uint32, off, n int64, bufs [][]byte) error {
-	q.requests[tag] = begun{op, off, n, bufs, time.Since(q.disk.since)}
+	q.requests[tag] = begun{op, off, n, bufs, q.disk.front.Stats.Now()}
 	q.mu.Lock()
 	if q.quiet || q.stale {
 		q.held = append(q.held, tag)
@@ -73,11 +82,45 @@ func (q *Queue) Submit(op uint8, tag uint32, off, n int64, bufs [][]byte) error 
 	}
 	q.inflight++
 	q.mu.Unlock()
-	if err := q.submit(tag); err != nil {
+	if err := q.begin(tag); err != nil {
 		q.ended(1)
 		return err
 	}
 	return nil
+}
+
+// begin submits a request that counts as being under way, now or once limits admit it.
+func (q *Queue) begin(tag uint32) error {
+	r := &q.requests[tag]
+	if k := kindOf(r.op); limited(k) && !q.disk.front.Limits.Enter(&q.limits[tag], k == account.Write, r.n) {
+		return nil
+	}
+	return q.submit(tag)
+}
+
+// admit has Wait submit a request that had to wait.
+func (q *Queue) admit(tag uint32) {
+	q.mu.Lock()
+	q.admitted = append(q.admitted, tag)
+	q.mu.Unlock()
+	q.Wake()
+}
+
+// submitAdmitted submits what had to wait for limits.
+func (q *Queue) submitAdmitted() error {
+	for {
+		q.mu.Lock()
+		if len(q.admitted) == 0 {
+			q.mu.Unlock()
+			return nil
+		}
+		tag := q.admitted[0]
+		q.admitted = q.admitted[:copy(q.admitted, q.admitted[1:])]
+		q.mu.Unlock()
+		if err := q.submit(tag); err != nil {
+			return err
+		}
+	}
 }
 
 // submit hands a request that counts as being under way to what is below.
@@ -110,6 +153,9 @@ func (q *Queue) ended(n int) {
 // Wait starts what was submitted and calls done for each completion.
 func (q *Queue) Wait(block bool, done func(tag uint32, res int32)) error {
 	if err := q.resume(); err != nil {
+		return q.fail(err)
+	}
+	if err := q.submitAdmitted(); err != nil {
 		return q.fail(err)
 	}
 	q.done, q.now = done, 0
@@ -151,7 +197,7 @@ func (q *Queue) resume() error {
 		return err
 	}
 	for i := range n {
-		if err := q.submit(q.held[i]); err != nil {
+		if err := q.begin(q.held[i]); err != nil {
 			return err
 		}
 	}
@@ -183,10 +229,10 @@ func (q *Queue) reopen() error {
 func (q *Queue) completed(tag uint32, res int32) {
 	r := &q.requests[tag]
 	if q.now == 0 {
-		q.now = time.Since(q.disk.since)
+		q.now = q.disk.front.Stats.Now()
 	}
 	kind, size := kindOf(r.op), r.n
-	q.counts.done(kind, size, q.now-r.at, q.now, res < 0)
+	q.counts.Done(kind, size, r.at, q.now, res < 0)
 	if q.direct {
 		q.note(kind, r)
 	}
@@ -195,11 +241,11 @@ func (q *Queue) completed(tag uint32, res int32) {
 }
 
 // note tells the nodes of what went by them. One that failed may have changed something, too.
-func (q *Queue) note(kind Kind, r *begun) {
+func (q *Queue) note(kind account.Kind, r *begun) {
 	switch {
-	case kind == Write:
+	case kind == account.Write:
 		q.mapping.Wrote(r.off, r.n)
-	case kind == Unmap && q.mapping.Discard:
+	case kind == account.Unmap && q.mapping.Discard:
 		q.mapping.Discarded(r.off, r.n)
 	}
 }

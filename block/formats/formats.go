@@ -17,6 +17,7 @@ import (
 	"hv/block/nulldrv"
 	"hv/block/qcow2"
 	"hv/block/rawdrv"
+	"hv/block/throttle"
 	"hv/qmp/qapi"
 )
 
@@ -30,6 +31,8 @@ type Opener struct {
 	// Corrupted hears of damage in a node's image, unless it is nil. It must not wait for
 	// requests.
 	Corrupted func(node string, c qcow2.Corruption)
+	// Groups are those that throttle nodes are in.
+	Groups *throttle.Groups
 	// WriteThrough has files durable whenever a write completes.
 	WriteThrough bool
 }
@@ -85,6 +88,8 @@ func (x *Opener) open(o *qapi.BlockdevOptions, from inherited) (*graph.Node, err
 		return x.qcow2(s, o.Qcow2, from)
 	case qapi.BlockdevDriverRaw:
 		return x.raw(s, o.Raw, from)
+	case qapi.BlockdevDriverThrottle:
+		return x.throttle(s, o.Throttle, from)
 	}
 	return nil, fmt.Errorf("Unknown driver '%s'", o.Driver)
 }

@@ -27,6 +27,8 @@ type Child struct {
 
 	perm, shared Perm
 
+	limit Limiter // of a front end's requests, nil for none
+
 	// gate is held by each request of a front end, and by whoever drains.
 	gate   sync.RWMutex
 	drains int // how many keep a front end quiet
@@ -130,6 +132,7 @@ func (n *Node) fronts(seen []*Child) []*Child {
 func (n *Node) Drain() (undrain func()) { return drain(n.fronts(nil)) }
 
 func drain(fronts []*Child) (undrain func()) {
+	drop := lift(fronts)
 	for _, c := range fronts {
 		if c.drains++; c.drains > 1 {
 			continue
@@ -149,6 +152,51 @@ func drain(fronts []*Child) (undrain func()) {
 				c.quiet.Unquiesce()
 			}
 		}
+		drop()
+	}
+}
+
+// lift has no request wait for a limit that comes from a front end, until drop is called.
+func lift(fronts []*Child) (drop func()) {
+	var lifted []Lifter
+	for _, c := range fronts {
+		if c.limit != nil {
+			lifted = append(lifted, c.limit)
+		}
+		lifted = c.node.lifters(lifted)
+	}
+	for _, l := range lifted {
+		l.Lift()
+	}
+	return func() {
+		for _, l := range lifted {
+			l.Drop()
+		}
+	}
+}
+
+// lifters returns the drivers that hold requests back, of a node and what is below it.
+func (n *Node) lifters(all []Lifter) []Lifter {
+	if l, ok := n.driver.(Lifter); ok && !slices.Contains(all, l) {
+		all = append(all, l)
+	}
+	for _, c := range n.children {
+		all = c.node.lifters(all)
+	}
+	return all
+}
+
+// Lifters returns who holds requests back below a front end, until that is drained.
+func (c *Child) Lifters() []Lifter { return c.node.lifters(nil) }
+
+// SetLimiter has a front end's requests that read or write wait for admission. None may be
+// under way.
+func (c *Child) SetLimiter(l Limiter) { c.limit = l }
+
+// wait waits for admission.
+func (c *Child) wait(isWrite bool, size int64) {
+	if c.limit != nil {
+		c.limit.Wait(isWrite, size)
 	}
 }
 

@@ -119,3 +119,18 @@ type Backer interface {
 	// SetBacking exchanges the backing node while the driver's node is drained; nil for none.
 	SetBacking(c *Child)
 }
+
+// Lifter holds requests back for some time. Drains lift that, so as not to wait for it.
+type Lifter interface {
+	// Lift lets everything through that waits, and comes until Drop.
+	Lift()
+	// Drop takes a Lift back.
+	Drop()
+}
+
+// Limiter admits requests.
+type Limiter interface {
+	Lifter
+	// Wait returns once a request of a size may go on.
+	Wait(isWrite bool, size int64)
+}

@@ -44,6 +44,9 @@ type Edge struct {
 
 // Graph is all nodes of a VM. It belongs to the control goroutine, but for requests.
 type Graph struct {
+	// OnThreshold is called when a node was written to beyond its threshold, by whoever wrote.
+	OnThreshold func(n *Node, threshold, exceeded uint64)
+
 	nodes []*Node // the oldest first
 	next  int
 }
@@ -62,6 +65,8 @@ type Node struct {
 	monitor  bool
 	highest  atomic.Int64 // end of the furthest write
 	bitmaps  atomic.Pointer[[]*bitmap.Bitmap]
+	// threshold is where writes are told of that end beyond it, once; 0 for nowhere.
+	threshold atomic.Uint64
 
 	perm, shared Perm
 	permitted    bool
@@ -273,10 +278,19 @@ func (n *Node) Allocated() (int64, bool) {
 // Highest returns where the furthest write ended.
 func (n *Node) Highest() int64 { return n.highest.Load() }
 
+// SetThreshold has the first write told of that ends beyond an offset, if it is not 0.
+func (n *Node) SetThreshold(offset uint64) { n.threshold.Store(offset) }
+
+// Threshold returns what SetThreshold set, 0 once it was told of.
+func (n *Node) Threshold() uint64 { return n.threshold.Load() }
+
 // wrote notes a write, before it is done for who asked for it.
 func (n *Node) wrote(off, size int64) {
 	n.dirtied(off, size)
 	end := off + size
+	if t := n.threshold.Load(); t > 0 && uint64(end) > t && n.threshold.CompareAndSwap(t, 0) && n.graph.OnThreshold != nil {
+		n.graph.OnThreshold(n, t, uint64(end)-t)
+	}
 	for {
 		old := n.highest.Load()
 		if end <= old || n.highest.CompareAndSwap(old, end) {

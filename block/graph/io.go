@@ -42,6 +42,7 @@ func (c *Child) Readv(off int64, v [][]byte) error {
 	if err := c.node.check(off, size); err != nil {
 		return err
 	}
+	c.wait(false, size)
 	return c.node.driver.Readv(off, v)
 }
 
@@ -70,6 +71,7 @@ func (c *Child) Writev(off int64, v [][]byte, f Flags) error {
 	if err := c.writable(off, size); err != nil {
 		return err
 	}
+	c.wait(true, size)
 	defer n.wrote(off, size)
 	if n.opt.DetectZeroes && isZero(v) {
 		if n.opt.UnmapZeroes {
@@ -119,6 +121,7 @@ func (c *Child) WriteZeroes(off, size int64, f Flags) error {
 	if err := c.writable(off, size); err != nil {
 		return err
 	}
+	c.wait(true, size)
 	defer c.node.wrote(off, size)
 	return c.node.writeZeroes(off, size, f)
 }

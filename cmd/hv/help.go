@@ -48,7 +48,7 @@ func printHelp(w io.Writer, program string, h config.Help, registry *qdev.Regist
 	case "chardev":
 		list("Available chardev backend types:", prefixed("  ", config.ChardevTypes()))
 	case "drive":
-		formats := strings.Join(config.Formats(), " ")
+		formats := strings.Join(config.Drivers(), " ")
 		fmt.Fprintf(w, "Supported formats: %s\nSupported formats (read-only): %s\n", formats, formats)
 	}
 	return nil

@@ -6,13 +6,15 @@
 // unknown key or a bad value is found here, before anything is touched.
 //
 // Parse is pure, but for the file that -readconfig names. It depends on
-// devices/qdev, hypervisor/runstate and qmp/qapi.
+// devices/qdev, block/throttle, block/account, hypervisor/runstate and qmp/qapi.
 package config
 
 import (
 	"errors"
 	"time"
 
+	"hv/block/account"
+	"hv/block/throttle"
 	"hv/devices/qdev"
 	"hv/qmp/qapi"
 )
@@ -111,6 +113,7 @@ type Object struct {
 	RNG    *RNG
 	Secret *Secret
 	Thread *IOThread
+	Limits *throttle.Limits // of a throttle-group
 }
 
 // MemoryBackend is memory-backend-ram, -memfd or -file.
@@ -161,6 +164,12 @@ type Drive struct {
 	// WriteThrough is cache=writethrough or directsync.
 	WriteThrough bool
 	DetectZeroes string `prop:"detect-zeroes" default:"off"`
+	// Limits are those of Group, which is named as the drive is if it is empty.
+	Limits throttle.Limits
+	Group  string
+	Stats  account.Config
+	// CopyOnRead has what is read from backing files written to the image.
+	CopyOnRead bool
 }
 
 // Netdev is a host network back end.

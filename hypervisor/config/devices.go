@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"hv/block/throttle"
 	"hv/devices/qdev"
 )
 
@@ -46,7 +47,7 @@ func (p *parser) addDevice(driver string, props ...pair) error {
 	return p.buildDevice(append(pairs{{"driver", driver}}, props...))
 }
 
-var objectTypes = []string{"iothread", "memory-backend-file", "memory-backend-memfd", "memory-backend-ram", "rng-builtin", "rng-random", "secret"}
+var objectTypes = []string{"iothread", "memory-backend-file", "memory-backend-memfd", "memory-backend-ram", "rng-builtin", "rng-random", "secret", "throttle-group"}
 
 // ObjectProps returns the struct that has the properties of objects of a type, at their
 // defaults; nil for what is no type of objects.
@@ -91,6 +92,9 @@ func newObject(t string) (Object, error) {
 		return Object{Type: t, Secret: &Secret{}}, nil
 	case t == "iothread":
 		return Object{Type: t, Thread: &IOThread{}}, nil
+	case t == "throttle-group":
+		l := throttle.None()
+		return Object{Type: t, Limits: &l}, nil
 	}
 	return Object{}, fmt.Errorf("invalid object type: %s%s", t, qdev.Near(t, objectTypes))
 }
@@ -104,6 +108,8 @@ func (o *Object) Props() any {
 		return o.RNG
 	case o.Secret != nil:
 		return o.Secret
+	case o.Limits != nil:
+		return &struct{}{}
 	}
 	return o.Thread
 }
@@ -135,6 +141,11 @@ func objectOf(ps pairs) (Object, error) {
 	}
 	if t == "rng-builtin" && len(ps) > 0 {
 		return o, fmt.Errorf("Invalid parameter '%s'", ps[0].key)
+	}
+	if o.Limits != nil {
+		if err := takeLimits(&ps, o.Limits); err != nil {
+			return o, err
+		}
 	}
 	if err := decode(ps, o.Props()); err != nil {
 		return o, err

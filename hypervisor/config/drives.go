@@ -32,6 +32,9 @@ func (p *parser) drive(arg string) error {
 
 func (p *parser) buildDrive(ps pairs) error {
 	var d Drive
+	if err := d.takeAccounts(&ps); err != nil {
+		return err
+	}
 	for _, kv := range []struct {
 		key   string
 		apply func(string) error

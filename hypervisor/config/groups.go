@@ -81,7 +81,8 @@ type optionGroup struct {
 	name string
 	keys any      // a pointer to the struct that has them, if any
 	text []string // further keys, that are words
-	flag []string // and that are on or off
+	flag []string // that are on or off
+	nums []string // and that are numbers
 }
 
 // optionGroups are the options that take keys. Those of devices, objects and network
@@ -106,7 +107,8 @@ func optionGroups() []optionGroup {
 		{name: "rtc", keys: &rtcKeys{}},
 		{name: "overcommit", keys: &overcommitKeys{}},
 		{name: "device"},
-		{name: "drive", keys: &Drive{}, text: []string{"if", "format", "cache", "media", "serial"}, flag: []string{"read-only"}},
+		{name: "drive", keys: &Drive{}, text: []string{"if", "format", "cache", "media", "serial", "throttling.group"}, nums: limitKeys(),
+			flag: []string{"read-only", "copy-on-read", "stats-account-invalid", "stats-account-failed"}},
 		{name: "netdev"},
 		{name: "nic"},
 		{name: "net"},
@@ -144,6 +146,9 @@ func (g *optionGroup) parameters() qapi.CommandLineParameterInfoList {
 	}
 	for _, key := range g.text {
 		out = append(out, qapi.CommandLineParameterInfo{Name: key, Type: qapi.CommandLineParameterTypeString})
+	}
+	for _, key := range g.nums {
+		out = append(out, qapi.CommandLineParameterInfo{Name: key, Type: qapi.CommandLineParameterTypeNumber})
 	}
 	for _, key := range g.flag {
 		out = append(out, qapi.CommandLineParameterInfo{Name: key, Type: qapi.CommandLineParameterTypeBoolean})

@@ -12,6 +12,7 @@ import (
 	"hv/block/formats"
 	"hv/block/graph"
 	"hv/block/qcow2"
+	"hv/block/throttle"
 	"hv/devices/qdev"
 	"hv/devices/virtio"
 	"hv/devices/virtio/virtioblk"
@@ -29,7 +30,7 @@ type drive struct {
 	root         *graph.Child // keeps the node, whichever takes its place
 	writeThrough bool
 	user         *qdev.Instance // nil for none
-	disk         *disk.Disk     // the user's
+	front        *disk.Front
 }
 
 // name is what errors call the drive.
@@ -47,6 +48,7 @@ func (d *drive) name() string {
 type blocks struct {
 	graph  graph.Graph
 	drives []*drive // in the order in which they came
+	groups throttle.Groups
 }
 
 func (b *blocks) find(id string) *drive {
@@ -69,8 +71,10 @@ func (b *blocks) node(id string) *graph.Node {
 func (b *blocks) add(d *drive, n *graph.Node) error {
 	root, err := n.Use(d.name, nil, 0, graph.AllPerms)
 	if err != nil {
+		b.groups.Leave(&d.front.Limits)
 		return err
 	}
+	root.SetLimiter(&d.front.Limits)
 	d.root = root
 	b.drives = append(b.drives, d)
 	return nil
@@ -79,6 +83,7 @@ func (b *blocks) add(d *drive, n *graph.Node) error {
 // remove forgets a drive, which may be the last that had its node.
 func (b *blocks) remove(d *drive) error {
 	b.drives = without(b.drives, d)
+	b.groups.Leave(&d.front.Limits)
 	return d.root.Close()
 }
 
@@ -92,7 +97,7 @@ func (b *blocks) close() error {
 
 func (v *VM) opener(writeThrough bool) *formats.Opener {
 	return &formats.Opener{
-		Graph: &v.blocks.graph, OpenFile: v.fds.Open, Drive: v.blocks.node, WriteThrough: writeThrough,
+		Graph: &v.blocks.graph, OpenFile: v.fds.Open, Drive: v.blocks.node, Groups: &v.blocks.groups, WriteThrough: writeThrough,
 		Corrupted: func(node string, c qcow2.Corruption) { v.control.Post(func() { v.imageCorrupted(node, c) }) },
 	}
 }
@@ -121,7 +126,7 @@ func (v *VM) openDrive(c *config.Drive) error {
 	if err != nil {
 		return err
 	}
-	err = v.blocks.add(&drive{id: c.ID, writeThrough: c.WriteThrough}, n)
+	err = v.blocks.add(&drive{id: c.ID, writeThrough: c.WriteThrough, front: v.newFront(c)}, n)
 	return errors.Join(err, n.Unref())
 }
 
@@ -144,9 +149,9 @@ func (v *VM) FindNode(name string) (*graph.Node, error) { return v.opener(false)
 func (v *VM) Drives() []blockqmp.Drive {
 	var out []blockqmp.Drive
 	for _, d := range v.blocks.drives {
-		x := blockqmp.Drive{ID: d.id, Node: d.root.Node(), Disk: d.disk, WriteThrough: d.writeThrough}
+		x := blockqmp.Drive{ID: d.id, Node: d.root.Node(), Front: d.front, WriteThrough: d.writeThrough}
 		if d.user != nil {
-			x.Qdev = d.user.Path() + "/virtio-backend"
+			x.Qdev, x.Device = d.user.Path()+"/virtio-backend", d.user.ID
 		}
 		out = append(out, x)
 	}
@@ -187,12 +192,11 @@ func makeBlk(v *VM, in *qdev.Instance, c *blkConfig) (virtio.Device, error) {
 	if err != nil {
 		return nil, err
 	}
-	opened, err := disk.Open(d.root.Node(), disk.Config{Name: d.name, ShareRW: c.ShareRW})
+	opened, err := disk.Open(d.root.Node(), disk.Config{Name: d.name, ShareRW: c.ShareRW, Front: d.front})
 	if err != nil {
 		return nil, err
 	}
-	d.disk = opened
-	in.Later(func() error { d.disk = nil; return opened.Close() })
+	in.Later(opened.Close)
 	v.hw.disks = append(v.hw.disks, opened)
 	in.Later(func() error { v.hw.disks = without(v.hw.disks, flusher(opened)); return nil })
 	dev, err := virtioblk.New(c.Config, medium{opened})
@@ -211,7 +215,7 @@ func (v *VM) claimDrive(name string, in *qdev.Instance) (*drive, error) {
 		if n == nil {
 			return nil, fmt.Errorf("Property '%s.drive' can't find value '%s'", in.Driver.Name, name)
 		}
-		d = &drive{}
+		d = &drive{front: v.newFront(&config.Drive{})}
 		if err := v.blocks.add(d, n); err != nil {
 			return nil, err
 		}

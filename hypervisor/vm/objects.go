@@ -48,7 +48,7 @@ func (o *objects) remove(id string) error {
 // makeObjects makes the objects of the command line.
 func (v *VM) makeObjects(context.Context) error {
 	for _, o := range v.cfg.Objects {
-		if err := v.objects.add(o); err != nil {
+		if err := v.addObject(o); err != nil {
 			return err
 		}
 		if o.ID == v.cfg.Machine.MemoryBackend {

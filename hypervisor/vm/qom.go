@@ -39,7 +39,11 @@ func (v *VM) Objects() *qom.Object {
 			qom.Property{Name: "filename", Type: "string", Get: qom.Str(c.Filename)}))
 	}
 	for _, o := range v.objects.all {
-		objects.Add(o.ID, qom.New(o.Type, objectTexts(qdev.Objects(o.Props()))...))
+		props := objectTexts(qdev.Objects(o.Props()))
+		if o.Limits != nil {
+			props = v.groupProps(o.ID)
+		}
+		objects.Add(o.ID, qom.New(o.Type, props...))
 	}
 	return root
 }
@@ -167,8 +171,8 @@ func (v *VM) AddObject(o qapi.ObjectOptions) error {
 	if err != nil {
 		return err
 	}
-	return v.objects.add(cfg)
+	return v.addObject(cfg)
 }
 
 // RemoveObject removes an object. Control goroutine only.
-func (v *VM) RemoveObject(id string) error { return v.objects.remove(id) }
+func (v *VM) RemoveObject(id string) error { return v.removeObject(id) }

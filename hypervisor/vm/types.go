@@ -26,7 +26,7 @@ var abstracts = [][2]string{
 var concretes = [][2]string{
 	{"container", "object"}, {"PCI", "bus"}, {"PCIE", "PCI"}, {"ISA", "bus"}, {"virtio-pci-bus", "virtio-bus"}, {"virtio-serial-bus", "bus"},
 	{"q35-pcihost", "pcie-host-bridge"}, {"mch", "pci-device"}, {"ICH9-LPC", "pci-device"}, {"mc146818rtc", "isa-device"}, {"i8042", "isa-device"},
-	{"rng-random", "rng-backend"}, {"rng-builtin", "rng-backend"}, {"secret", "secret_common"},
+	{"rng-random", "rng-backend"}, {"rng-builtin", "rng-backend"}, {"secret", "secret_common"}, {"throttle-group", "object"},
 	{"memory-backend-ram", "memory-backend"}, {"memory-backend-file", "memory-backend"}, {"memory-backend-memfd", "memory-backend"},
 	{"pc-q35-7.2-machine", "generic-pc-machine"}, {"microvm-machine", "x86-machine"}, {"none-machine", "machine"},
 }
@@ -69,6 +69,9 @@ func newTypes(r *qdev.Registry) *qom.Types {
 func objectProps(name string) func() []qom.Property {
 	if !slices.Contains(config.ObjectTypes(), name) {
 		return nil
+	}
+	if name == throttleGroup {
+		return throttleProps
 	}
 	return func() []qom.Property { return objectTexts(qdev.Objects(config.ObjectProps(name))) }
 }

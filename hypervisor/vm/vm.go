@@ -87,6 +87,7 @@ func New(ctx context.Context, cfg *config.Config, opt Options) (*VM, error) {
 	v := &VM{cfg: cfg, opt: opt, places: map[*qdev.Instance]*place{},
 		cpuDevices: map[int]*qdev.Instance{}}
 	v.chooseAccel()
+	v.startBlocks()
 	v.hw = &hardware{failed: v.failed}
 	v.control = lifecycle.New(v.hw, notices{v}, runstate.Actions{
 		Reboot: cfg.Reboot, Shutdown: cfg.Shutdown, Panic: cfg.Panic, Watchdog: cfg.Watchdog,

@@ -13,6 +13,7 @@ const (
 	BlockdevDriverNullCo     BlockdevDriver = "null-co"     // nothing: takes all writes, reads as anything
 	BlockdevDriverQcow2      BlockdevDriver = "qcow2"       // an image that grows, with snapshots
 	BlockdevDriverRaw        BlockdevDriver = "raw"         // another node as it is, or a part of it
+	BlockdevDriverThrottle   BlockdevDriver = "throttle"    // another node, slower
 )
 
 // BlockdevOptions describes a block node.
@@ -31,6 +32,7 @@ type BlockdevOptions struct {
 	NullCo       *BlockdevOptionsNull         `qapi:",branch=null-co"`
 	Qcow2        *BlockdevOptionsQcow2        `qapi:",branch=qcow2"`
 	Raw          *BlockdevOptionsRaw          `qapi:",branch=raw"`
+	Throttle     *BlockdevOptionsThrottle     `qapi:",branch=throttle"`
 }
 
 // BlockdevCacheOptions is how a node uses the host's page cache.

@@ -21,6 +21,8 @@ func (x *BlockdevDriver) DecodeQAPI(v Value) error {
 		*x = BlockdevDriverQcow2
 	case "raw":
 		*x = BlockdevDriverRaw
+	case "throttle":
+		*x = BlockdevDriverThrottle
 	default:
 		return notOneOf(s)
 	}
@@ -109,6 +111,9 @@ func (x *BlockdevOptions) decodeMembers(o *object) error {
 	case BlockdevDriverRaw:
 		x.Raw = new(BlockdevOptionsRaw)
 		return x.Raw.decodeMembers(o)
+	case BlockdevDriverThrottle:
+		x.Throttle = new(BlockdevOptionsThrottle)
+		return x.Throttle.decodeMembers(o)
 	}
 	return nil
 }
@@ -167,6 +172,10 @@ func (x *BlockdevOptions) EncodeQAPI(e *Encoder) {
 	if x.Qcow2 != nil && x.Qcow2.BlockdevOptionsGenericCOWFormat.Backing != nil {
 		e.Key("backing")
 		x.Qcow2.BlockdevOptionsGenericCOWFormat.Backing.EncodeQAPI(e)
+	}
+	if x.Throttle != nil {
+		e.Key("throttle-group")
+		e.String(x.Throttle.ThrottleGroup)
 	}
 	if x.NodeName != nil {
 		e.Key("node-name")
@@ -249,6 +258,10 @@ func (x *BlockdevOptions) EncodeQAPI(e *Encoder) {
 	if x.ForceShare != nil {
 		e.Key("force-share")
 		e.Bool(*x.ForceShare)
+	}
+	if x.Throttle != nil {
+		e.Key("file")
+		x.Throttle.File.EncodeQAPI(e)
 	}
 	if x.Raw != nil {
 		e.Key("file")
@@ -651,6 +664,7 @@ var blockSchema = []entity{
 		{name: "null-co"},
 		{name: "qcow2"},
 		{name: "raw"},
+		{name: "throttle"},
 	}},
 	{name: "BlockdevOptions", meta: SchemaMetaTypeObject, members: []field{
 		{name: "driver", typ: "BlockdevDriver"},
@@ -668,6 +682,7 @@ var blockSchema = []entity{
 		{name: "null-co", typ: "BlockdevOptionsNull"},
 		{name: "qcow2", typ: "BlockdevOptionsQcow2"},
 		{name: "raw", typ: "BlockdevOptionsRaw"},
+		{name: "throttle", typ: "BlockdevOptionsThrottle"},
 	}},
 	{name: "BlockdevCacheOptions", meta: SchemaMetaTypeObject, members: []field{
 		{name: "direct", typ: "bool", optional: true},

@@ -171,6 +171,7 @@ var blockcreateSchema = []entity{
 		{name: "null-co", typ: "Empty"},
 		{name: "qcow2", typ: "Empty"},
 		{name: "raw", typ: "Empty"},
+		{name: "throttle", typ: "Empty"},
 	}},
 	{name: "BlockdevCreateOptionsFile", meta: SchemaMetaTypeObject, members: []field{
 		{name: "filename", typ: "str"},

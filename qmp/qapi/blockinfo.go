@@ -18,7 +18,7 @@ type BlockdevCacheInfo struct {
 	NoFlush   bool `qapi:"no-flush"`
 }
 
-// BlockDeviceInfo describes a node. It has no limits: they are 0.
+// BlockDeviceInfo describes a node, and the limits of the disk that it is described for.
 type BlockDeviceInfo struct {
 	File             string                      `qapi:"file"`
 	NodeName         *string                     `qapi:"node-name"`
@@ -34,6 +34,20 @@ type BlockDeviceInfo struct {
 	Iops             int64                       `qapi:"iops"`
 	IopsRd           int64                       `qapi:"iops_rd"`
 	IopsWr           int64                       `qapi:"iops_wr"`
+	BpsMax           *int64                      `qapi:"bps_max"`
+	BpsRdMax         *int64                      `qapi:"bps_rd_max"`
+	BpsWrMax         *int64                      `qapi:"bps_wr_max"`
+	IopsMax          *int64                      `qapi:"iops_max"`
+	IopsRdMax        *int64                      `qapi:"iops_rd_max"`
+	IopsWrMax        *int64                      `qapi:"iops_wr_max"`
+	BpsMaxLength     *int64                      `qapi:"bps_max_length"`
+	BpsRdMaxLength   *int64                      `qapi:"bps_rd_max_length"`
+	BpsWrMaxLength   *int64                      `qapi:"bps_wr_max_length"`
+	IopsMaxLength    *int64                      `qapi:"iops_max_length"`
+	IopsRdMaxLength  *int64                      `qapi:"iops_rd_max_length"`
+	IopsWrMaxLength  *int64                      `qapi:"iops_wr_max_length"`
+	IopsSize         *int64                      `qapi:"iops_size"`
+	Group            *string                     `qapi:"group"` // who has the same limits
 	Image            ImageInfo                   `qapi:"image"`
 	Cache            BlockdevCacheInfo           `qapi:"cache"`
 	WriteThreshold   int64                       `qapi:"write_threshold"`
@@ -76,7 +90,7 @@ type BlockInfoList []BlockInfo
 // CmdQueryBlock lists disks and drives.
 var CmdQueryBlock = Command[Empty, BlockInfoList]{Name: "query-block", Preconfig: true}
 
-// BlockDeviceTimedStats are statistics of an interval, of which there are none.
+// BlockDeviceTimedStats are statistics of the last seconds.
 type BlockDeviceTimedStats struct {
 	IntervalLength    int64   `qapi:"interval_length"`
 	MinRdLatencyNs    int64   `qapi:"min_rd_latency_ns"`
@@ -97,33 +111,36 @@ type BlockDeviceTimedStatsList []BlockDeviceTimedStats
 
 // BlockDeviceStats is what was counted of a disk or node.
 type BlockDeviceStats struct {
-	RdBytes                int64                     `qapi:"rd_bytes"`
-	WrBytes                int64                     `qapi:"wr_bytes"`
-	UnmapBytes             int64                     `qapi:"unmap_bytes"`
-	RdOperations           int64                     `qapi:"rd_operations"`
-	WrOperations           int64                     `qapi:"wr_operations"`
-	FlushOperations        int64                     `qapi:"flush_operations"`
-	UnmapOperations        int64                     `qapi:"unmap_operations"`
-	RdTotalTimeNs          int64                     `qapi:"rd_total_time_ns"`
-	WrTotalTimeNs          int64                     `qapi:"wr_total_time_ns"`
-	FlushTotalTimeNs       int64                     `qapi:"flush_total_time_ns"`
-	UnmapTotalTimeNs       int64                     `qapi:"unmap_total_time_ns"`
-	WrHighestOffset        int64                     `qapi:"wr_highest_offset"` // end of the furthest write
-	RdMerged               int64                     `qapi:"rd_merged"`
-	WrMerged               int64                     `qapi:"wr_merged"`
-	UnmapMerged            int64                     `qapi:"unmap_merged"`
-	IdleTimeNs             *int64                    `qapi:"idle_time_ns"` // since the last request
-	FailedRdOperations     int64                     `qapi:"failed_rd_operations"`
-	FailedWrOperations     int64                     `qapi:"failed_wr_operations"`
-	FailedFlushOperations  int64                     `qapi:"failed_flush_operations"`
-	FailedUnmapOperations  int64                     `qapi:"failed_unmap_operations"`
-	InvalidRdOperations    int64                     `qapi:"invalid_rd_operations"`
-	InvalidWrOperations    int64                     `qapi:"invalid_wr_operations"`
-	InvalidFlushOperations int64                     `qapi:"invalid_flush_operations"`
-	InvalidUnmapOperations int64                     `qapi:"invalid_unmap_operations"`
-	AccountInvalid         bool                      `qapi:"account_invalid"`
-	AccountFailed          bool                      `qapi:"account_failed"`
-	TimedStats             BlockDeviceTimedStatsList `qapi:"timed_stats"`
+	RdBytes                int64                      `qapi:"rd_bytes"`
+	WrBytes                int64                      `qapi:"wr_bytes"`
+	UnmapBytes             int64                      `qapi:"unmap_bytes"`
+	RdOperations           int64                      `qapi:"rd_operations"`
+	WrOperations           int64                      `qapi:"wr_operations"`
+	FlushOperations        int64                      `qapi:"flush_operations"`
+	UnmapOperations        int64                      `qapi:"unmap_operations"`
+	RdTotalTimeNs          int64                      `qapi:"rd_total_time_ns"`
+	WrTotalTimeNs          int64                      `qapi:"wr_total_time_ns"`
+	FlushTotalTimeNs       int64                      `qapi:"flush_total_time_ns"`
+	UnmapTotalTimeNs       int64                      `qapi:"unmap_total_time_ns"`
+	WrHighestOffset        int64                      `qapi:"wr_highest_offset"` // end of the furthest write
+	RdMerged               int64                      `qapi:"rd_merged"`
+	WrMerged               int64                      `qapi:"wr_merged"`
+	UnmapMerged            int64                      `qapi:"unmap_merged"`
+	IdleTimeNs             *int64                     `qapi:"idle_time_ns"` // since the last request
+	FailedRdOperations     int64                      `qapi:"failed_rd_operations"`
+	FailedWrOperations     int64                      `qapi:"failed_wr_operations"`
+	FailedFlushOperations  int64                      `qapi:"failed_flush_operations"`
+	FailedUnmapOperations  int64                      `qapi:"failed_unmap_operations"`
+	InvalidRdOperations    int64                      `qapi:"invalid_rd_operations"`
+	InvalidWrOperations    int64                      `qapi:"invalid_wr_operations"`
+	InvalidFlushOperations int64                      `qapi:"invalid_flush_operations"`
+	InvalidUnmapOperations int64                      `qapi:"invalid_unmap_operations"`
+	AccountInvalid         bool                       `qapi:"account_invalid"`
+	AccountFailed          bool                       `qapi:"account_failed"`
+	TimedStats             BlockDeviceTimedStatsList  `qapi:"timed_stats"`
+	RdLatencyHistogram     *BlockLatencyHistogramInfo `qapi:"rd_latency_histogram"`
+	WrLatencyHistogram     *BlockLatencyHistogramInfo `qapi:"wr_latency_histogram"`
+	FlushLatencyHistogram  *BlockLatencyHistogramInfo `qapi:"flush_latency_histogram"`
 }
 
 // BlockStats is the statistics of a disk or node.

@@ -193,6 +193,90 @@ func (x *BlockDeviceInfo) decodeMembers(o *object) error {
 	} else if err := decodeInt64(m, &x.IopsWr); err != nil {
 		return within("iops_wr", err)
 	}
+	if m, ok := o.take("bps_max"); ok {
+		x.BpsMax = new(int64)
+		if err := decodeInt64(m, x.BpsMax); err != nil {
+			return within("bps_max", err)
+		}
+	}
+	if m, ok := o.take("bps_rd_max"); ok {
+		x.BpsRdMax = new(int64)
+		if err := decodeInt64(m, x.BpsRdMax); err != nil {
+			return within("bps_rd_max", err)
+		}
+	}
+	if m, ok := o.take("bps_wr_max"); ok {
+		x.BpsWrMax = new(int64)
+		if err := decodeInt64(m, x.BpsWrMax); err != nil {
+			return within("bps_wr_max", err)
+		}
+	}
+	if m, ok := o.take("iops_max"); ok {
+		x.IopsMax = new(int64)
+		if err := decodeInt64(m, x.IopsMax); err != nil {
+			return within("iops_max", err)
+		}
+	}
+	if m, ok := o.take("iops_rd_max"); ok {
+		x.IopsRdMax = new(int64)
+		if err := decodeInt64(m, x.IopsRdMax); err != nil {
+			return within("iops_rd_max", err)
+		}
+	}
+	if m, ok := o.take("iops_wr_max"); ok {
+		x.IopsWrMax = new(int64)
+		if err := decodeInt64(m, x.IopsWrMax); err != nil {
+			return within("iops_wr_max", err)
+		}
+	}
+	if m, ok := o.take("bps_max_length"); ok {
+		x.BpsMaxLength = new(int64)
+		if err := decodeInt64(m, x.BpsMaxLength); err != nil {
+			return within("bps_max_length", err)
+		}
+	}
+	if m, ok := o.take("bps_rd_max_length"); ok {
+		x.BpsRdMaxLength = new(int64)
+		if err := decodeInt64(m, x.BpsRdMaxLength); err != nil {
+			return within("bps_rd_max_length", err)
+		}
+	}
+	if m, ok := o.take("bps_wr_max_length"); ok {
+		x.BpsWrMaxLength = new(int64)
+		if err := decodeInt64(m, x.BpsWrMaxLength); err != nil {
+			return within("bps_wr_max_length", err)
+		}
+	}
+	if m, ok := o.take("iops_max_length"); ok {
+		x.IopsMaxLength = new(int64)
+		if err := decodeInt64(m, x.IopsMaxLength); err != nil {
+			return within("iops_max_length", err)
+		}
+	}
+	if m, ok := o.take("iops_rd_max_length"); ok {
+		x.IopsRdMaxLength = new(int64)
+		if err := decodeInt64(m, x.IopsRdMaxLength); err != nil {
+			return within("iops_rd_max_length", err)
+		}
+	}
+	if m, ok := o.take("iops_wr_max_length"); ok {
+		x.IopsWrMaxLength = new(int64)
+		if err := decodeInt64(m, x.IopsWrMaxLength); err != nil {
+			return within("iops_wr_max_length", err)
+		}
+	}
+	if m, ok := o.take("iops_size"); ok {
+		x.IopsSize = new(int64)
+		if err := decodeInt64(m, x.IopsSize); err != nil {
+			return within("iops_size", err)
+		}
+	}
+	if m, ok := o.take("group"); ok {
+		x.Group = new(string)
+		if err := decodeString(m, x.Group); err != nil {
+			return within("group", err)
+		}
+	}
 	if m, ok := o.take("image"); !ok {
 		return missing("image")
 	} else if err := x.Image.DecodeQAPI(m); err != nil {
@@ -223,24 +307,68 @@ func (x *BlockDeviceInfo) EncodeQAPI(e *Encoder) {
 	e.Int(x.IopsRd)
 	e.Key("detect_zeroes")
 	x.DetectZeroes.EncodeQAPI(e)
+	if x.IopsMaxLength != nil {
+		e.Key("iops_max_length")
+		e.Int(*x.IopsMaxLength)
+	}
+	if x.BpsMaxLength != nil {
+		e.Key("bps_max_length")
+		e.Int(*x.BpsMaxLength)
+	}
 	e.Key("image")
 	x.Image.EncodeQAPI(e)
 	e.Key("iops_wr")
 	e.Int(x.IopsWr)
+	if x.Group != nil {
+		e.Key("group")
+		e.String(*x.Group)
+	}
 	e.Key("ro")
 	e.Bool(x.Ro)
 	if x.NodeName != nil {
 		e.Key("node-name")
 		e.String(*x.NodeName)
 	}
+	if x.BpsWrMaxLength != nil {
+		e.Key("bps_wr_max_length")
+		e.Int(*x.BpsWrMaxLength)
+	}
+	if x.IopsSize != nil {
+		e.Key("iops_size")
+		e.Int(*x.IopsSize)
+	}
 	e.Key("backing_file_depth")
 	e.Int(x.BackingFileDepth)
+	if x.IopsRdMaxLength != nil {
+		e.Key("iops_rd_max_length")
+		e.Int(*x.IopsRdMaxLength)
+	}
+	if x.BpsWrMax != nil {
+		e.Key("bps_wr_max")
+		e.Int(*x.BpsWrMax)
+	}
+	if x.BpsRdMaxLength != nil {
+		e.Key("bps_rd_max_length")
+		e.Int(*x.BpsRdMaxLength)
+	}
 	e.Key("drv")
 	e.String(x.Drv)
+	if x.IopsRdMax != nil {
+		e.Key("iops_rd_max")
+		e.Int(*x.IopsRdMax)
+	}
+	if x.BpsMax != nil {
+		e.Key("bps_max")
+		e.Int(*x.BpsMax)
+	}
 	e.Key("iops")
 	e.Int(x.Iops)
 	e.Key("bps_wr")
 	e.Int(x.BpsWr)
+	if x.BpsRdMax != nil {
+		e.Key("bps_rd_max")
+		e.Int(*x.BpsRdMax)
+	}
 	e.Key("write_threshold")
 	e.Int(x.WriteThreshold)
 	if x.BackingFile != nil {
@@ -259,8 +387,20 @@ func (x *BlockDeviceInfo) EncodeQAPI(e *Encoder) {
 	e.Int(x.BpsRd)
 	e.Key("cache")
 	x.Cache.EncodeQAPI(e)
+	if x.IopsMax != nil {
+		e.Key("iops_max")
+		e.Int(*x.IopsMax)
+	}
 	e.Key("file")
 	e.String(x.File)
+	if x.IopsWrMaxLength != nil {
+		e.Key("iops_wr_max_length")
+		e.Int(*x.IopsWrMaxLength)
+	}
+	if x.IopsWrMax != nil {
+		e.Key("iops_wr_max")
+		e.Int(*x.IopsWrMax)
+	}
 	e.EndObject()
 }
 
@@ -727,6 +867,24 @@ func (x *BlockDeviceStats) decodeMembers(o *object) error {
 	} else if err := x.TimedStats.DecodeQAPI(m); err != nil {
 		return within("timed_stats", err)
 	}
+	if m, ok := o.take("rd_latency_histogram"); ok {
+		x.RdLatencyHistogram = new(BlockLatencyHistogramInfo)
+		if err := x.RdLatencyHistogram.DecodeQAPI(m); err != nil {
+			return within("rd_latency_histogram", err)
+		}
+	}
+	if m, ok := o.take("wr_latency_histogram"); ok {
+		x.WrLatencyHistogram = new(BlockLatencyHistogramInfo)
+		if err := x.WrLatencyHistogram.DecodeQAPI(m); err != nil {
+			return within("wr_latency_histogram", err)
+		}
+	}
+	if m, ok := o.take("flush_latency_histogram"); ok {
+		x.FlushLatencyHistogram = new(BlockLatencyHistogramInfo)
+		if err := x.FlushLatencyHistogram.DecodeQAPI(m); err != nil {
+			return within("flush_latency_histogram", err)
+		}
+	}
 	return nil
 }
 
@@ -773,6 +931,10 @@ func (x *BlockDeviceStats) EncodeQAPI(e *Encoder) {
 	e.Int(x.RdMerged)
 	e.Key("rd_bytes")
 	e.Int(x.RdBytes)
+	if x.WrLatencyHistogram != nil {
+		e.Key("wr_latency_histogram")
+		x.WrLatencyHistogram.EncodeQAPI(e)
+	}
 	e.Key("unmap_total_time_ns")
 	e.Int(x.UnmapTotalTimeNs)
 	e.Key("invalid_flush_operations")
@@ -789,6 +951,14 @@ func (x *BlockDeviceStats) EncodeQAPI(e *Encoder) {
 	e.Int(x.InvalidWrOperations)
 	e.Key("invalid_rd_operations")
 	e.Int(x.InvalidRdOperations)
+	if x.RdLatencyHistogram != nil {
+		e.Key("rd_latency_histogram")
+		x.RdLatencyHistogram.EncodeQAPI(e)
+	}
+	if x.FlushLatencyHistogram != nil {
+		e.Key("flush_latency_histogram")
+		x.FlushLatencyHistogram.EncodeQAPI(e)
+	}
 	e.EndObject()
 }
 
@@ -958,6 +1128,20 @@ var blockinfoSchema = []entity{
 		{name: "iops", typ: "int"},
 		{name: "iops_rd", typ: "int"},
 		{name: "iops_wr", typ: "int"},
+		{name: "bps_max", typ: "int", optional: true},
+		{name: "bps_rd_max", typ: "int", optional: true},
+		{name: "bps_wr_max", typ: "int", optional: true},
+		{name: "iops_max", typ: "int", optional: true},
+		{name: "iops_rd_max", typ: "int", optional: true},
+		{name: "iops_wr_max", typ: "int", optional: true},
+		{name: "bps_max_length", typ: "int", optional: true},
+		{name: "bps_rd_max_length", typ: "int", optional: true},
+		{name: "bps_wr_max_length", typ: "int", optional: true},
+		{name: "iops_max_length", typ: "int", optional: true},
+		{name: "iops_rd_max_length", typ: "int", optional: true},
+		{name: "iops_wr_max_length", typ: "int", optional: true},
+		{name: "iops_size", typ: "int", optional: true},
+		{name: "group", typ: "str", optional: true},
 		{name: "image", typ: "ImageInfo"},
 		{name: "cache", typ: "BlockdevCacheInfo"},
 		{name: "write_threshold", typ: "int"},
@@ -1023,6 +1207,9 @@ var blockinfoSchema = []entity{
 		{name: "account_invalid", typ: "bool"},
 		{name: "account_failed", typ: "bool"},
 		{name: "timed_stats", typ: "BlockDeviceTimedStatsList"},
+		{name: "rd_latency_histogram", typ: "BlockLatencyHistogramInfo", optional: true},
+		{name: "wr_latency_histogram", typ: "BlockLatencyHistogramInfo", optional: true},
+		{name: "flush_latency_histogram", typ: "BlockLatencyHistogramInfo", optional: true},
 	}},
 	{name: "BlockStats", meta: SchemaMetaTypeObject, members: []field{
 		{name: "device", typ: "str", optional: true},

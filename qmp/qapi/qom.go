@@ -83,18 +83,20 @@ const (
 	ObjectTypeRngBuiltin         ObjectType = "rng-builtin"          // entropy of the kernel
 	ObjectTypeRngRandom          ObjectType = "rng-random"           // entropy from a device
 	ObjectTypeSecret             ObjectType = "secret"               // a password or key
+	ObjectTypeThrottleGroup      ObjectType = "throttle-group"       // limits of block nodes and disks
 )
 
 // ObjectOptions describes an object that is to be made.
 type ObjectOptions struct {
-	QomType     ObjectType                    `qapi:"qom-type,discriminator"`
-	Id          string                        `qapi:"id"`
-	Iothread    *IothreadProperties           `qapi:",branch=iothread"`
-	MemoryFile  *MemoryBackendFileProperties  `qapi:",branch=memory-backend-file"`
-	MemoryMemfd *MemoryBackendMemfdProperties `qapi:",branch=memory-backend-memfd"`
-	MemoryRAM   *MemoryBackendProperties      `qapi:",branch=memory-backend-ram"`
-	RngRandom   *RngRandomProperties          `qapi:",branch=rng-random"`
-	Secret      *SecretProperties             `qapi:",branch=secret"`
+	QomType       ObjectType                    `qapi:"qom-type,discriminator"`
+	Id            string                        `qapi:"id"`
+	Iothread      *IothreadProperties           `qapi:",branch=iothread"`
+	MemoryFile    *MemoryBackendFileProperties  `qapi:",branch=memory-backend-file"`
+	MemoryMemfd   *MemoryBackendMemfdProperties `qapi:",branch=memory-backend-memfd"`
+	MemoryRAM     *MemoryBackendProperties      `qapi:",branch=memory-backend-ram"`
+	RngRandom     *RngRandomProperties          `qapi:",branch=rng-random"`
+	Secret        *SecretProperties             `qapi:",branch=secret"`
+	ThrottleGroup *ThrottleGroupProperties      `qapi:",branch=throttle-group"`
 }
 
 // IothreadProperties are the properties of an iothread; it has none that mean anything

@@ -358,6 +358,8 @@ func (x *ObjectType) DecodeQAPI(v Value) error {
 		*x = ObjectTypeRngRandom
 	case "secret":
 		*x = ObjectTypeSecret
+	case "throttle-group":
+		*x = ObjectTypeThrottleGroup
 	default:
 		return notOneOf(s)
 	}
@@ -409,6 +411,9 @@ func (x *ObjectOptions) decodeMembers(o *object) error {
 	case ObjectTypeSecret:
 		x.Secret = new(SecretProperties)
 		return x.Secret.decodeMembers(o)
+	case ObjectTypeThrottleGroup:
+		x.ThrottleGroup = new(ThrottleGroupProperties)
+		return x.ThrottleGroup.decodeMembers(o)
 	}
 	return nil
 }
@@ -428,6 +433,14 @@ func (x *ObjectOptions) EncodeQAPI(e *Encoder) {
 		e.Key("share")
 		e.Bool(*x.MemoryFile.MemoryBackendProperties.Share)
 	}
+	if x.ThrottleGroup != nil && x.ThrottleGroup.XIopsTotal != nil {
+		e.Key("x-iops-total")
+		e.Int(*x.ThrottleGroup.XIopsTotal)
+	}
+	if x.ThrottleGroup != nil && x.ThrottleGroup.XBpsReadMax != nil {
+		e.Key("x-bps-read-max")
+		e.Int(*x.ThrottleGroup.XBpsReadMax)
+	}
 	if x.MemoryRAM != nil && x.MemoryRAM.Reserve != nil {
 		e.Key("reserve")
 		e.Bool(*x.MemoryRAM.Reserve)
@@ -439,6 +452,14 @@ func (x *ObjectOptions) EncodeQAPI(e *Encoder) {
 	if x.MemoryFile != nil && x.MemoryFile.MemoryBackendProperties.Reserve != nil {
 		e.Key("reserve")
 		e.Bool(*x.MemoryFile.MemoryBackendProperties.Reserve)
+	}
+	if x.ThrottleGroup != nil && x.ThrottleGroup.XIopsReadMaxLength != nil {
+		e.Key("x-iops-read-max-length")
+		e.Int(*x.ThrottleGroup.XIopsReadMaxLength)
+	}
+	if x.ThrottleGroup != nil && x.ThrottleGroup.XBpsTotalMaxLength != nil {
+		e.Key("x-bps-total-max-length")
+		e.Int(*x.ThrottleGroup.XBpsTotalMaxLength)
 	}
 	e.Key("qom-type")
 	x.QomType.EncodeQAPI(e)
@@ -454,9 +475,45 @@ func (x *ObjectOptions) EncodeQAPI(e *Encoder) {
 		e.Key("prealloc")
 		e.Bool(*x.MemoryFile.MemoryBackendProperties.Prealloc)
 	}
+	if x.ThrottleGroup != nil && x.ThrottleGroup.XIopsSize != nil {
+		e.Key("x-iops-size")
+		e.Int(*x.ThrottleGroup.XIopsSize)
+	}
+	if x.ThrottleGroup != nil && x.ThrottleGroup.XIopsTotalMaxLength != nil {
+		e.Key("x-iops-total-max-length")
+		e.Int(*x.ThrottleGroup.XIopsTotalMaxLength)
+	}
+	if x.ThrottleGroup != nil && x.ThrottleGroup.Limits != nil {
+		e.Key("limits")
+		x.ThrottleGroup.Limits.EncodeQAPI(e)
+	}
+	if x.ThrottleGroup != nil && x.ThrottleGroup.XBpsReadMaxLength != nil {
+		e.Key("x-bps-read-max-length")
+		e.Int(*x.ThrottleGroup.XBpsReadMaxLength)
+	}
 	if x.MemoryMemfd != nil && x.MemoryMemfd.Hugetlbsize != nil {
 		e.Key("hugetlbsize")
 		e.Uint(*x.MemoryMemfd.Hugetlbsize)
+	}
+	if x.ThrottleGroup != nil && x.ThrottleGroup.XBpsRead != nil {
+		e.Key("x-bps-read")
+		e.Int(*x.ThrottleGroup.XBpsRead)
+	}
+	if x.ThrottleGroup != nil && x.ThrottleGroup.XBpsWriteMaxLength != nil {
+		e.Key("x-bps-write-max-length")
+		e.Int(*x.ThrottleGroup.XBpsWriteMaxLength)
+	}
+	if x.ThrottleGroup != nil && x.ThrottleGroup.XIopsRead != nil {
+		e.Key("x-iops-read")
+		e.Int(*x.ThrottleGroup.XIopsRead)
+	}
+	if x.ThrottleGroup != nil && x.ThrottleGroup.XIopsReadMax != nil {
+		e.Key("x-iops-read-max")
+		e.Int(*x.ThrottleGroup.XIopsReadMax)
+	}
+	if x.ThrottleGroup != nil && x.ThrottleGroup.XBpsTotal != nil {
+		e.Key("x-bps-total")
+		e.Int(*x.ThrottleGroup.XBpsTotal)
 	}
 	if x.MemoryRAM != nil && x.MemoryRAM.PreallocThreads != nil {
 		e.Key("prealloc-threads")
@@ -469,6 +526,14 @@ func (x *ObjectOptions) EncodeQAPI(e *Encoder) {
 	if x.MemoryFile != nil && x.MemoryFile.MemoryBackendProperties.PreallocThreads != nil {
 		e.Key("prealloc-threads")
 		e.Uint(uint64(*x.MemoryFile.MemoryBackendProperties.PreallocThreads))
+	}
+	if x.ThrottleGroup != nil && x.ThrottleGroup.XBpsTotalMax != nil {
+		e.Key("x-bps-total-max")
+		e.Int(*x.ThrottleGroup.XBpsTotalMax)
+	}
+	if x.ThrottleGroup != nil && x.ThrottleGroup.XIopsWriteMax != nil {
+		e.Key("x-iops-write-max")
+		e.Int(*x.ThrottleGroup.XIopsWriteMax)
 	}
 	if x.RngRandom != nil && x.RngRandom.Filename != nil {
 		e.Key("filename")
@@ -485,6 +550,10 @@ func (x *ObjectOptions) EncodeQAPI(e *Encoder) {
 	if x.MemoryFile != nil {
 		e.Key("size")
 		e.Uint(x.MemoryFile.MemoryBackendProperties.Size)
+	}
+	if x.ThrottleGroup != nil && x.ThrottleGroup.XIopsWrite != nil {
+		e.Key("x-iops-write")
+		e.Int(*x.ThrottleGroup.XIopsWrite)
 	}
 	if x.Secret != nil && x.Secret.Format != nil {
 		e.Key("format")
@@ -518,6 +587,14 @@ func (x *ObjectOptions) EncodeQAPI(e *Encoder) {
 		e.Key("dump")
 		e.Bool(*x.MemoryFile.MemoryBackendProperties.Dump)
 	}
+	if x.ThrottleGroup != nil && x.ThrottleGroup.XBpsWrite != nil {
+		e.Key("x-bps-write")
+		e.Int(*x.ThrottleGroup.XBpsWrite)
+	}
+	if x.ThrottleGroup != nil && x.ThrottleGroup.XBpsWriteMax != nil {
+		e.Key("x-bps-write-max")
+		e.Int(*x.ThrottleGroup.XBpsWriteMax)
+	}
 	if x.MemoryMemfd != nil && x.MemoryMemfd.Seal != nil {
 		e.Key("seal")
 		e.Bool(*x.MemoryMemfd.Seal)
@@ -530,12 +607,20 @@ func (x *ObjectOptions) EncodeQAPI(e *Encoder) {
 		e.Key("discard-data")
 		e.Bool(*x.MemoryFile.DiscardData)
 	}
+	if x.ThrottleGroup != nil && x.ThrottleGroup.XIopsTotalMax != nil {
+		e.Key("x-iops-total-max")
+		e.Int(*x.ThrottleGroup.XIopsTotalMax)
+	}
 	if x.MemoryFile != nil {
 		e.Key("mem-path")
 		e.String(x.MemoryFile.MemPath)
 	}
 	e.Key("id")
 	e.String(x.Id)
+	if x.ThrottleGroup != nil && x.ThrottleGroup.XIopsWriteMaxLength != nil {
+		e.Key("x-iops-write-max-length")
+		e.Int(*x.ThrottleGroup.XIopsWriteMaxLength)
+	}
 	if x.Secret != nil && x.Secret.Data != nil {
 		e.Key("data")
 		e.String(*x.Secret.Data)
@@ -978,6 +1063,7 @@ var qomSchema = []entity{
 		{name: "rng-builtin"},
 		{name: "rng-random"},
 		{name: "secret"},
+		{name: "throttle-group"},
 	}},
 	{name: "ObjectOptions", meta: SchemaMetaTypeObject, members: []field{
 		{name: "qom-type", typ: "ObjectType"},
@@ -990,6 +1076,7 @@ var qomSchema = []entity{
 		{name: "rng-builtin", typ: "Empty"},
 		{name: "rng-random", typ: "RngRandomProperties"},
 		{name: "secret", typ: "SecretProperties"},
+		{name: "throttle-group", typ: "ThrottleGroupProperties"},
 	}},
 	{name: "IothreadProperties", meta: SchemaMetaTypeObject, members: []field{}},
 	{name: "MemoryBackendProperties", meta: SchemaMetaTypeObject, members: []field{

@@ -7,6 +7,7 @@ var schemaTables = [][]entity{
 	acpiSchema,
 	blockSchema,
 	blockbitmapSchema,
+	blockaccountSchema,
 	blockcreateSchema,
 	blockinfoSchema,
 	blockqcow2Schema,
@@ -34,6 +35,7 @@ var schemaTables = [][]entity{
 	runstateSchema,
 	socketsSchema,
 	statsSchema,
+	throttleSchema,
 	virtioSchema,
 	watchdogSchema,
 }

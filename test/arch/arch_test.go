@@ -94,7 +94,7 @@ var rules = []rule{
 	{"hv/hypervisor/softirq", []string{"hv/devices/bus", "hv/devices/irq"}, "it takes KVM's place under the devices' interface"},
 	{"hv/hypervisor/irqchip", []string{"hv/hypervisor/kvm", "hv/devices/irq"}, "it joins KVM and the devices' interface"},
 	{"hv/hypervisor/vcpu", []string{"hv/hypervisor/kvm", "hv/hypervisor/mem", "hv/devices/bus"}, "a vCPU knows KVM and the buses"},
-	{"hv/hypervisor/config", []string{"hv/qmp/qapi", "hv/block/blockopts", "hv/devices/qdev", "hv/hypervisor/runstate"}, "parsing a command line touches nothing"},
+	{"hv/hypervisor/config", []string{"hv/qmp/qapi", "hv/block/account", "hv/block/blockopts", "hv/block/throttle", "hv/devices/qdev", "hv/hypervisor/runstate"}, "parsing a command line touches nothing"},
 	{"hv/hypervisor/machine", []string{"hv/hypervisor/machine", "hv/devices", "hv/hypervisor/mem", "hv/hypervisor/boot",
 		"hv/hypervisor/smbios", "hv/qmp/qapi"}, "boards are built without KVM, so that they can be driven without a CPU"},
 }

@@ -39,6 +39,13 @@ type Backend interface {
 	NewIO(kick int, depth uint32) (IO, error)
 }
 
+// Lifter is a Backend that may hold requests back for a time. Between Lift and Drop it
+// does not.
+type Lifter interface {
+	Lift()
+	Drop()
+}
+
 // IO is one queue's way to the medium, used by one thread but for Wake.
 type IO interface {
 	// Submit queues a request of n bytes at off with its data. tag, below depth,
@@ -159,6 +166,7 @@ func (d *Device) Reset() {
 	workers := d.workers
 	d.workers = nil
 	d.mu.Unlock()
+	defer d.hurry()()
 	for _, w := range workers {
 		_ = w.end()
 	}
@@ -167,6 +175,7 @@ func (d *Device) Reset() {
 
 // Pause drains the queues.
 func (d *Device) Pause() {
+	defer d.hurry()()
 	for _, w := range d.running() {
 		w.ask(pump.Paused)
 	}
@@ -180,6 +189,16 @@ func (d *Device) Resume() {
 	for _, w := range d.running() {
 		w.ask(pump.Running)
 	}
+}
+
+// hurry has the back end not hold requests back, until the function returned is called.
+func (d *Device) hurry() (done func()) {
+	l, ok := d.backend.(Lifter)
+	if !ok {
+		return func() {}
+	}
+	l.Lift()
+	return l.Drop
 }
 
 // running returns the workers there are.
@@ -201,6 +220,7 @@ func (d *Device) ResetQueue(i int) {
 	w := d.workers[i]
 	d.workers[i] = nil
 	d.mu.Unlock()
+	defer d.hurry()()
 	_ = w.end()
 }
 
