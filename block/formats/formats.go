@@ -16,6 +16,7 @@ import (
 	"hv/block/graph"
 	"hv/block/nulldrv"
 	"hv/block/qcow2"
+	"hv/block/quorumdrv"
 	"hv/block/rawdrv"
 	"hv/block/throttle"
 	"hv/qmp/qapi"
@@ -33,6 +34,8 @@ type Opener struct {
 	Corrupted func(node string, c qcow2.Corruption)
 	// Groups are those that throttle nodes are in.
 	Groups *throttle.Groups
+	// Quorum hears what goes wrong in quorums.
+	Quorum quorumdrv.Reports
 	// WriteThrough has files durable whenever a write completes.
 	WriteThrough bool
 }
@@ -86,6 +89,8 @@ func (x *Opener) open(o *qapi.BlockdevOptions, from inherited) (*graph.Node, err
 		return x.null(s, o.NullAio)
 	case qapi.BlockdevDriverQcow2:
 		return x.qcow2(s, o.Qcow2, from)
+	case qapi.BlockdevDriverQuorum:
+		return x.quorum(s, o.Quorum, from)
 	case qapi.BlockdevDriverRaw:
 		return x.raw(s, o.Raw, from)
 	case qapi.BlockdevDriverThrottle:

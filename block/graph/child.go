@@ -99,6 +99,9 @@ func (c *Child) Close() error {
 // Node returns the node that is held.
 func (c *Child) Node() *Node { return c.node }
 
+// Parent returns the node that holds, nil for a front end.
+func (c *Child) Parent() *Node { return c.parent }
+
 // Name returns what the holder calls the node.
 func (c *Child) Name() string { return c.name }
 

@@ -134,3 +134,20 @@ type Limiter interface {
 	// Wait returns once a request of a size may go on.
 	Wait(isWrite bool, size int64)
 }
+
+// Demander is a driver that wants other permissions on a child than its role says.
+type Demander interface {
+	// Demand returns what the node does with a child and what it shares, from what it would
+	// do and share by the child's role.
+	Demand(c *Child, perm, shared Perm) (Perm, Perm)
+}
+
+// Adopter is a driver whose children may come and go, while its node is drained.
+type Adopter interface {
+	// NextChild returns the name and role of a child that is to come.
+	NextChild() (name string, r Role, err error)
+	// AddChild has the driver use a child that has come under that name.
+	AddChild(c *Child)
+	// RemoveChild has the driver no longer use a child, unless it needs it.
+	RemoveChild(c *Child) error
+}

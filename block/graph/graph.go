@@ -59,6 +59,8 @@ type Node struct {
 	opt      Options
 	filename func() string
 	driver   Driver
+	events   Eventer // the driver, if it wants to know
+	limits   *limits // nil for none
 	children []*Child
 	parents  []*Child
 	refs     int // parents, and others that keep it
@@ -154,6 +156,8 @@ func (n *Node) start(open func([]*Child) (Driver, error)) error {
 		return err
 	}
 	n.driver = d
+	n.events, _ = d.(Eventer)
+	n.limits = limitsOf(d)
 	if err := n.refresh(); err != nil {
 		return errors.Join(err, d.Close())
 	}

@@ -43,7 +43,14 @@ func (c *Child) Readv(off int64, v [][]byte) error {
 		return err
 	}
 	c.wait(false, size)
-	return c.node.driver.Readv(off, v)
+	return c.node.readv(off, v)
+}
+
+func (n *Node) readv(off int64, v [][]byte) error {
+	if n.limits != nil {
+		return n.limits.readv(n.driver, off, v)
+	}
+	return n.driver.Readv(off, v)
 }
 
 // readEnd reads what there is before the end, and zeroes after it.
@@ -53,7 +60,7 @@ func (n *Node) readEnd(off, size int64, v [][]byte) error {
 		k := min(have, int64(len(b)))
 		clear(b[k:])
 		if k > 0 {
-			if err := n.driver.Readv(off, [][]byte{b[:k]}); err != nil {
+			if err := n.readv(off, [][]byte{b[:k]}); err != nil {
 				return err
 			}
 		}
@@ -79,7 +86,18 @@ func (c *Child) Writev(off int64, v [][]byte, f Flags) error {
 		}
 		return n.writeZeroes(off, size, f)
 	}
-	return n.durable(n.driver.Writev(off, v, f&^FUA), f)
+	if n.limits != nil {
+		return n.durable(n.limits.writev(n, off, v, f&^FUA), f)
+	}
+	return n.durable(n.writev(off, v, f&^FUA), f)
+}
+
+// writev has the driver write what keeps to its limits.
+func (n *Node) writev(off int64, v [][]byte, f Flags) error {
+	n.raise(EventPwritev)
+	err := n.driver.Writev(off, v, f)
+	n.raise(EventPwritevDone)
+	return err
 }
 
 // writable checks that a range can be written to. A node that may resize its child writes
@@ -132,18 +150,34 @@ func (n *Node) writeZeroes(off, size int64, f Flags) error {
 	if !n.opt.Discard {
 		f &^= MayUnmap
 	}
+	if n.limits != nil {
+		return n.durable(n.limits.writeZeroes(n, off, size, f&^FUA), f)
+	}
+	return n.durable(n.zero(off, size, f&^FUA), f)
+}
+
+// zero has the driver make zeroes in a range that keeps to its limits, or write them.
+func (n *Node) zero(off, size int64, f Flags) error {
+	n.raise(EventPwritevZero)
 	err := error(ErrNotSupported)
 	if z, ok := n.driver.(Zeroer); ok {
-		err = z.WriteZeroes(off, size, f&^FUA)
+		err = z.WriteZeroes(off, size, f)
 	}
 	if errors.Is(err, ErrNotSupported) && f&NoFallback == 0 {
-		for err = nil; size > 0 && err == nil; {
-			m := min(size, int64(len(zeroes)))
-			err = n.driver.Writev(off, [][]byte{zeroes[:m]}, 0)
-			off, size = off+m, size-m
-		}
+		err = n.zeroData(off, size, int64(len(zeroes)))
 	}
-	return n.durable(err, f)
+	n.raise(EventPwritevDone)
+	return err
+}
+
+// zeroData writes zeroes as data, some bytes at a time.
+func (n *Node) zeroData(off, size, most int64) (err error) {
+	for size > 0 && err == nil {
+		m := min(size, most)
+		err = n.driver.Writev(off, [][]byte{zeroes[:m]}, 0)
+		off, size = off+m, size-m
+	}
+	return err
 }
 
 // Discard lets a range go; what is read there afterwards is undefined.
@@ -158,10 +192,18 @@ func (c *Child) Discard(off, size int64) error {
 		return nil
 	}
 	defer c.node.dirtied(off, size)
-	if err := d.Discard(off, size); !errors.Is(err, ErrNotSupported) {
-		return err
+	if c.node.limits != nil {
+		return c.node.limits.discard(d, off, size)
 	}
-	return nil
+	return optional(d.Discard(off, size))
+}
+
+// optional takes it for done that a driver cannot carry a request out.
+func optional(err error) error {
+	if errors.Is(err, ErrNotSupported) {
+		return nil
+	}
+	return err
 }
 
 // Flush makes what was written durable.
@@ -173,11 +215,18 @@ func (c *Child) Flush() error {
 
 // flush has the driver write what it keeps back, before what is below is made durable.
 func (n *Node) flush() error {
+	primary := n.primary()
+	if primary != nil {
+		primary.Event(EventFlushToOS)
+	}
 	if err := n.driver.Flush(); err != nil {
 		return err
 	}
 	if _, whole := n.driver.(WholeFlusher); whole || n.opt.NoFlush {
 		return nil
+	}
+	if primary != nil {
+		primary.Event(EventFlushToDisk)
 	}
 	for _, c := range n.children {
 		if c.role == Backing {
@@ -209,6 +258,20 @@ func (c *Child) BlockStatus(off, size int64) (Extent, error) {
 	below, err := e.Child.BlockStatus(e.Offset, e.N)
 	below.Status |= e.Status & Allocated
 	return below, err
+}
+
+// StatusAbove returns what lies from off on in the node, or where that has nothing in its
+// backing nodes; zeroes where none has anything.
+func (c *Child) StatusAbove(off, size int64) (Extent, error) {
+	e, err := c.BlockStatus(off, size)
+	for err == nil && e.N > 0 && e.Status&(Allocated|Zero) == 0 {
+		if c = c.node.Backing(); c == nil || off >= c.Size() {
+			e.Status |= Zero
+			break
+		}
+		e, err = c.BlockStatus(off, min(e.N, c.Size()-off))
+	}
+	return e, err
 }
 
 // Truncate changes the size of the node, which is drained, for its parent's Truncate.

@@ -39,6 +39,7 @@ const (
 	Part                 // the parent is a part of it
 	Storage              // the parent keeps data and metadata of its own in it
 	Backing              // what the parent does not have is read there
+	Copy                 // the parent's data is there, and elsewhere
 )
 
 // ErrReadOnly is a node that nobody may write to.
@@ -69,6 +70,15 @@ func (r Role) wants(n *Node, perm, shared Perm) (Perm, Perm) {
 	}
 	if n.opt.ForceShare {
 		shared = AllPerms
+	}
+	return perm, shared
+}
+
+// wants returns what a node whose users do perm and share shared does with a child.
+func (c *Child) wants(perm, shared Perm) (Perm, Perm) {
+	perm, shared = c.role.wants(c.parent, perm, shared)
+	if d, ok := c.parent.driver.(Demander); ok {
+		perm, shared = d.Demand(c, perm, shared)
 	}
 	return perm, shared
 }
@@ -148,7 +158,7 @@ func (ch *Change) update(n *Node) error {
 		return err
 	}
 	for _, c := range n.children {
-		p, s := c.role.wants(n, perm, shared)
+		p, s := c.wants(perm, shared)
 		oldPerm, oldShared := c.perm, c.shared
 		c.perm, c.shared = p, s
 		ch.undo = append(ch.undo, func() { c.perm, c.shared = oldPerm, oldShared })

@@ -61,10 +61,14 @@ func (d *Driver) Map() (graph.Place, bool) {
 }
 
 // Readv fills the buffers from off.
-func (d *Driver) Readv(off int64, v [][]byte) error { return d.file.Readv(off+d.cfg.Offset, v) }
+func (d *Driver) Readv(off int64, v [][]byte) error {
+	d.file.Event(graph.EventReadAIO)
+	return d.file.Readv(off+d.cfg.Offset, v)
+}
 
 // Writev writes the buffers at off.
 func (d *Driver) Writev(off int64, v [][]byte, f graph.Flags) error {
+	d.file.Event(graph.EventWriteAIO)
 	return d.file.Writev(off+d.cfg.Offset, v, f)
 }
 
@@ -91,6 +95,9 @@ func (d *Driver) Truncate(size int64) error {
 	}
 	return d.file.Truncate(size + d.cfg.Offset)
 }
+
+// Event passes on what requests have come to.
+func (d *Driver) Event(e graph.Event) { d.file.Event(e) }
 
 // Flush does nothing: nothing is kept back.
 func (d *Driver) Flush() error { return nil }

@@ -48,9 +48,16 @@ func (x example) value(member, name string, depth int) string {
 	case t.kind == list:
 		return "[" + x.value(member, t.elem, depth+1) + "]"
 	case t.kind == alternate:
-		return x.value(member, t.members[0].typ, depth)
+		return x.value(member, x.simplest(t), depth)
 	}
 	return x.members(t, true, depth)
+}
+
+// simplest returns what an alternate may be that is no object, if there is such, so that
+// objects that have others of their kind within them come to an end.
+func (x example) simplest(t *typ) string {
+	i := slices.IndexFunc(t.members, func(m member) bool { return x.types[m.typ] == nil })
+	return t.members[max(i, 0)].typ
 }
 
 // object makes up arguments, in the order of the schema, or data, in QEMU's.

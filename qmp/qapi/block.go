@@ -7,13 +7,17 @@ type BlockdevDriver string
 
 // The drivers.
 const (
-	BlockdevDriverFile       BlockdevDriver = "file"        // a regular file
-	BlockdevDriverHostDevice BlockdevDriver = "host_device" // a block device of the host
-	BlockdevDriverNullAio    BlockdevDriver = "null-aio"    // nothing, as null-co
-	BlockdevDriverNullCo     BlockdevDriver = "null-co"     // nothing: takes all writes, reads as anything
-	BlockdevDriverQcow2      BlockdevDriver = "qcow2"       // an image that grows, with snapshots
-	BlockdevDriverRaw        BlockdevDriver = "raw"         // another node as it is, or a part of it
-	BlockdevDriverThrottle   BlockdevDriver = "throttle"    // another node, slower
+	BlockdevDriverBlkdebug     BlockdevDriver = "blkdebug"     // another node, which fails as it is told to
+	BlockdevDriverBlklogwrites BlockdevDriver = "blklogwrites" // another node, whose writes are noted
+	BlockdevDriverBlkverify    BlockdevDriver = "blkverify"    // two nodes that must not differ
+	BlockdevDriverFile         BlockdevDriver = "file"         // a regular file
+	BlockdevDriverHostDevice   BlockdevDriver = "host_device"  // a block device of the host
+	BlockdevDriverNullAio      BlockdevDriver = "null-aio"     // nothing, as null-co
+	BlockdevDriverNullCo       BlockdevDriver = "null-co"      // nothing: takes all writes, reads as anything
+	BlockdevDriverQcow2        BlockdevDriver = "qcow2"        // an image that grows, with snapshots
+	BlockdevDriverQuorum       BlockdevDriver = "quorum"       // nodes that vote on what is right
+	BlockdevDriverRaw          BlockdevDriver = "raw"          // another node as it is, or a part of it
+	BlockdevDriverThrottle     BlockdevDriver = "throttle"     // another node, slower
 )
 
 // BlockdevOptions describes a block node.
@@ -26,11 +30,15 @@ type BlockdevOptions struct {
 	AutoReadOnly *bool                        `qapi:"auto-read-only"` // open for writing only while somebody writes
 	ForceShare   *bool                        `qapi:"force-share"`    // share with all, for reading only
 	DetectZeroes *BlockdevDetectZeroesOptions `qapi:"detect-zeroes"`
+	Blkdebug     *BlockdevOptionsBlkdebug     `qapi:",branch=blkdebug"`
+	Blklogwrites *BlockdevOptionsBlklogwrites `qapi:",branch=blklogwrites"`
+	Blkverify    *BlockdevOptionsBlkverify    `qapi:",branch=blkverify"`
 	File         *BlockdevOptionsFile         `qapi:",branch=file"`
 	HostDevice   *BlockdevOptionsFile         `qapi:",branch=host_device"`
 	NullAio      *BlockdevOptionsNull         `qapi:",branch=null-aio"`
 	NullCo       *BlockdevOptionsNull         `qapi:",branch=null-co"`
 	Qcow2        *BlockdevOptionsQcow2        `qapi:",branch=qcow2"`
+	Quorum       *BlockdevOptionsQuorum       `qapi:",branch=quorum"`
 	Raw          *BlockdevOptionsRaw          `qapi:",branch=raw"`
 	Throttle     *BlockdevOptionsThrottle     `qapi:",branch=throttle"`
 }

@@ -9,6 +9,12 @@ func (x *BlockdevDriver) DecodeQAPI(v Value) error {
 		return err
 	}
 	switch string(s) {
+	case "blkdebug":
+		*x = BlockdevDriverBlkdebug
+	case "blklogwrites":
+		*x = BlockdevDriverBlklogwrites
+	case "blkverify":
+		*x = BlockdevDriverBlkverify
 	case "file":
 		*x = BlockdevDriverFile
 	case "host_device":
@@ -19,6 +25,8 @@ func (x *BlockdevDriver) DecodeQAPI(v Value) error {
 		*x = BlockdevDriverNullCo
 	case "qcow2":
 		*x = BlockdevDriverQcow2
+	case "quorum":
+		*x = BlockdevDriverQuorum
 	case "raw":
 		*x = BlockdevDriverRaw
 	case "throttle":
@@ -93,6 +101,15 @@ func (x *BlockdevOptions) decodeMembers(o *object) error {
 		}
 	}
 	switch x.Driver {
+	case BlockdevDriverBlkdebug:
+		x.Blkdebug = new(BlockdevOptionsBlkdebug)
+		return x.Blkdebug.decodeMembers(o)
+	case BlockdevDriverBlklogwrites:
+		x.Blklogwrites = new(BlockdevOptionsBlklogwrites)
+		return x.Blklogwrites.decodeMembers(o)
+	case BlockdevDriverBlkverify:
+		x.Blkverify = new(BlockdevOptionsBlkverify)
+		return x.Blkverify.decodeMembers(o)
 	case BlockdevDriverFile:
 		x.File = new(BlockdevOptionsFile)
 		return x.File.decodeMembers(o)
@@ -108,6 +125,9 @@ func (x *BlockdevOptions) decodeMembers(o *object) error {
 	case BlockdevDriverQcow2:
 		x.Qcow2 = new(BlockdevOptionsQcow2)
 		return x.Qcow2.decodeMembers(o)
+	case BlockdevDriverQuorum:
+		x.Quorum = new(BlockdevOptionsQuorum)
+		return x.Quorum.decodeMembers(o)
 	case BlockdevDriverRaw:
 		x.Raw = new(BlockdevOptionsRaw)
 		return x.Raw.decodeMembers(o)
@@ -125,6 +145,18 @@ func (x *BlockdevOptions) EncodeQAPI(e *Encoder) {
 		e.Key("refcount-cache-size")
 		e.Int(*x.Qcow2.RefcountCacheSize)
 	}
+	if x.Blkdebug != nil && x.Blkdebug.OptWriteZero != nil {
+		e.Key("opt-write-zero")
+		e.Int(int64(*x.Blkdebug.OptWriteZero))
+	}
+	if x.Blkverify != nil {
+		e.Key("test")
+		x.Blkverify.Test.EncodeQAPI(e)
+	}
+	if x.Blkdebug != nil && x.Blkdebug.SetState != nil {
+		e.Key("set-state")
+		x.Blkdebug.SetState.EncodeQAPI(e)
+	}
 	if x.HostDevice != nil && x.HostDevice.Locking != nil {
 		e.Key("locking")
 		x.HostDevice.Locking.EncodeQAPI(e)
@@ -137,6 +169,10 @@ func (x *BlockdevOptions) EncodeQAPI(e *Encoder) {
 		e.Key("cache-size")
 		e.Int(*x.Qcow2.CacheSize)
 	}
+	if x.Blklogwrites != nil && x.Blklogwrites.LogSuperUpdateInterval != nil {
+		e.Key("log-super-update-interval")
+		e.Uint(*x.Blklogwrites.LogSuperUpdateInterval)
+	}
 	if x.NullCo != nil && x.NullCo.ReadZeroes != nil {
 		e.Key("read-zeroes")
 		e.Bool(*x.NullCo.ReadZeroes)
@@ -145,17 +181,37 @@ func (x *BlockdevOptions) EncodeQAPI(e *Encoder) {
 		e.Key("read-zeroes")
 		e.Bool(*x.NullAio.ReadZeroes)
 	}
+	if x.Blkdebug != nil && x.Blkdebug.InjectError != nil {
+		e.Key("inject-error")
+		x.Blkdebug.InjectError.EncodeQAPI(e)
+	}
 	if x.Qcow2 != nil && x.Qcow2.LazyRefcounts != nil {
 		e.Key("lazy-refcounts")
 		e.Bool(*x.Qcow2.LazyRefcounts)
+	}
+	if x.Blklogwrites != nil {
+		e.Key("log")
+		x.Blklogwrites.Log.EncodeQAPI(e)
+	}
+	if x.Quorum != nil && x.Quorum.ReadPattern != nil {
+		e.Key("read-pattern")
+		x.Quorum.ReadPattern.EncodeQAPI(e)
 	}
 	if x.Qcow2 != nil && x.Qcow2.PassDiscardSnapshot != nil {
 		e.Key("pass-discard-snapshot")
 		e.Bool(*x.Qcow2.PassDiscardSnapshot)
 	}
+	if x.Blklogwrites != nil && x.Blklogwrites.LogSectorSize != nil {
+		e.Key("log-sector-size")
+		e.Uint(uint64(*x.Blklogwrites.LogSectorSize))
+	}
 	if x.DetectZeroes != nil {
 		e.Key("detect-zeroes")
 		x.DetectZeroes.EncodeQAPI(e)
+	}
+	if x.Blkdebug != nil && x.Blkdebug.MaxWriteZero != nil {
+		e.Key("max-write-zero")
+		e.Int(int64(*x.Blkdebug.MaxWriteZero))
 	}
 	if x.Qcow2 != nil && x.Qcow2.PassDiscardOther != nil {
 		e.Key("pass-discard-other")
@@ -164,6 +220,10 @@ func (x *BlockdevOptions) EncodeQAPI(e *Encoder) {
 	if x.Raw != nil && x.Raw.Offset != nil {
 		e.Key("offset")
 		e.Int(*x.Raw.Offset)
+	}
+	if x.Blkdebug != nil {
+		e.Key("image")
+		x.Blkdebug.Image.EncodeQAPI(e)
 	}
 	if x.Qcow2 != nil && x.Qcow2.DataFile != nil {
 		e.Key("data-file")
@@ -177,6 +237,14 @@ func (x *BlockdevOptions) EncodeQAPI(e *Encoder) {
 		e.Key("throttle-group")
 		e.String(x.Throttle.ThrottleGroup)
 	}
+	if x.Blkdebug != nil && x.Blkdebug.MaxTransfer != nil {
+		e.Key("max-transfer")
+		e.Int(int64(*x.Blkdebug.MaxTransfer))
+	}
+	if x.Quorum != nil {
+		e.Key("children")
+		x.Quorum.Children.EncodeQAPI(e)
+	}
 	if x.NodeName != nil {
 		e.Key("node-name")
 		e.String(*x.NodeName)
@@ -185,11 +253,23 @@ func (x *BlockdevOptions) EncodeQAPI(e *Encoder) {
 		e.Key("cache-clean-interval")
 		e.Int(*x.Qcow2.CacheCleanInterval)
 	}
+	if x.Blkdebug != nil && x.Blkdebug.TakeChildPerms != nil {
+		e.Key("take-child-perms")
+		x.Blkdebug.TakeChildPerms.EncodeQAPI(e)
+	}
 	e.Key("driver")
 	x.Driver.EncodeQAPI(e)
+	if x.Quorum != nil && x.Quorum.Blkverify != nil {
+		e.Key("blkverify")
+		e.Bool(*x.Quorum.Blkverify)
+	}
 	if x.Qcow2 != nil && x.Qcow2.L2CacheEntrySize != nil {
 		e.Key("l2-cache-entry-size")
 		e.Int(*x.Qcow2.L2CacheEntrySize)
+	}
+	if x.Blklogwrites != nil && x.Blklogwrites.LogAppend != nil {
+		e.Key("log-append")
+		e.Bool(*x.Blklogwrites.LogAppend)
 	}
 	if x.Qcow2 != nil && x.Qcow2.PassDiscardRequest != nil {
 		e.Key("pass-discard-request")
@@ -199,6 +279,10 @@ func (x *BlockdevOptions) EncodeQAPI(e *Encoder) {
 		e.Key("overlap-check")
 		x.Qcow2.OverlapCheck.EncodeQAPI(e)
 	}
+	if x.Blkdebug != nil && x.Blkdebug.Config != nil {
+		e.Key("config")
+		e.String(*x.Blkdebug.Config)
+	}
 	if x.HostDevice != nil {
 		e.Key("filename")
 		e.String(x.HostDevice.Filename)
@@ -206,6 +290,10 @@ func (x *BlockdevOptions) EncodeQAPI(e *Encoder) {
 	if x.File != nil {
 		e.Key("filename")
 		e.String(x.File.Filename)
+	}
+	if x.Quorum != nil && x.Quorum.RewriteCorrupted != nil {
+		e.Key("rewrite-corrupted")
+		e.Bool(*x.Quorum.RewriteCorrupted)
 	}
 	if x.Raw != nil && x.Raw.Size != nil {
 		e.Key("size")
@@ -231,6 +319,18 @@ func (x *BlockdevOptions) EncodeQAPI(e *Encoder) {
 		e.Key("read-only")
 		e.Bool(*x.ReadOnly)
 	}
+	if x.Blkdebug != nil && x.Blkdebug.OptDiscard != nil {
+		e.Key("opt-discard")
+		e.Int(int64(*x.Blkdebug.OptDiscard))
+	}
+	if x.Blkdebug != nil && x.Blkdebug.UnshareChildPerms != nil {
+		e.Key("unshare-child-perms")
+		x.Blkdebug.UnshareChildPerms.EncodeQAPI(e)
+	}
+	if x.Quorum != nil {
+		e.Key("vote-threshold")
+		e.Int(x.Quorum.VoteThreshold)
+	}
 	if x.HostDevice != nil && x.HostDevice.Aio != nil {
 		e.Key("aio")
 		x.HostDevice.Aio.EncodeQAPI(e)
@@ -238,6 +338,10 @@ func (x *BlockdevOptions) EncodeQAPI(e *Encoder) {
 	if x.File != nil && x.File.Aio != nil {
 		e.Key("aio")
 		x.File.Aio.EncodeQAPI(e)
+	}
+	if x.Blkverify != nil {
+		e.Key("raw")
+		x.Blkverify.Raw.EncodeQAPI(e)
 	}
 	if x.NullCo != nil && x.NullCo.LatencyNs != nil {
 		e.Key("latency-ns")
@@ -270,6 +374,18 @@ func (x *BlockdevOptions) EncodeQAPI(e *Encoder) {
 	if x.Qcow2 != nil {
 		e.Key("file")
 		x.Qcow2.BlockdevOptionsGenericCOWFormat.BlockdevOptionsGenericFormat.File.EncodeQAPI(e)
+	}
+	if x.Blklogwrites != nil {
+		e.Key("file")
+		x.Blklogwrites.File.EncodeQAPI(e)
+	}
+	if x.Blkdebug != nil && x.Blkdebug.MaxDiscard != nil {
+		e.Key("max-discard")
+		e.Int(int64(*x.Blkdebug.MaxDiscard))
+	}
+	if x.Blkdebug != nil && x.Blkdebug.Align != nil {
+		e.Key("align")
+		e.Int(*x.Blkdebug.Align)
 	}
 	e.EndObject()
 }
@@ -658,11 +774,15 @@ func (x *BlockResizeArgs) EncodeQAPI(e *Encoder) {
 // blockSchema describes what the file declares.
 var blockSchema = []entity{
 	{name: "BlockdevDriver", meta: SchemaMetaTypeEnum, members: []field{
+		{name: "blkdebug"},
+		{name: "blklogwrites"},
+		{name: "blkverify"},
 		{name: "file"},
 		{name: "host_device"},
 		{name: "null-aio"},
 		{name: "null-co"},
 		{name: "qcow2"},
+		{name: "quorum"},
 		{name: "raw"},
 		{name: "throttle"},
 	}},
@@ -676,11 +796,15 @@ var blockSchema = []entity{
 		{name: "force-share", typ: "bool", optional: true},
 		{name: "detect-zeroes", typ: "BlockdevDetectZeroesOptions", optional: true},
 	}, tag: "driver", variants: []field{
+		{name: "blkdebug", typ: "BlockdevOptionsBlkdebug"},
+		{name: "blklogwrites", typ: "BlockdevOptionsBlklogwrites"},
+		{name: "blkverify", typ: "BlockdevOptionsBlkverify"},
 		{name: "file", typ: "BlockdevOptionsFile"},
 		{name: "host_device", typ: "BlockdevOptionsFile"},
 		{name: "null-aio", typ: "BlockdevOptionsNull"},
 		{name: "null-co", typ: "BlockdevOptionsNull"},
 		{name: "qcow2", typ: "BlockdevOptionsQcow2"},
+		{name: "quorum", typ: "BlockdevOptionsQuorum"},
 		{name: "raw", typ: "BlockdevOptionsRaw"},
 		{name: "throttle", typ: "BlockdevOptionsThrottle"},
 	}},

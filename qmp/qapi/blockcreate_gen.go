@@ -165,11 +165,15 @@ var blockcreateSchema = []entity{
 	{name: "BlockdevCreateOptions", meta: SchemaMetaTypeObject, members: []field{
 		{name: "driver", typ: "BlockdevDriver"},
 	}, tag: "driver", variants: []field{
+		{name: "blkdebug", typ: "Empty"},
+		{name: "blklogwrites", typ: "Empty"},
+		{name: "blkverify", typ: "Empty"},
 		{name: "file", typ: "BlockdevCreateOptionsFile"},
 		{name: "host_device", typ: "Empty"},
 		{name: "null-aio", typ: "Empty"},
 		{name: "null-co", typ: "Empty"},
 		{name: "qcow2", typ: "Empty"},
+		{name: "quorum", typ: "Empty"},
 		{name: "raw", typ: "Empty"},
 		{name: "throttle", typ: "Empty"},
 	}},

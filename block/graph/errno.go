@@ -1,0 +1,28 @@
+package graph
+
+import (
+	"errors"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Errno returns the error number that stands for a request's error, 0 for none.
+func Errno(err error) unix.Errno {
+	var e unix.Errno
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &e):
+		return e
+	case errors.Is(err, ErrNotSupported):
+		return unix.ENOTSUP
+	}
+	return unix.EIO
+}
+
+// ErrorText returns what the C library calls a request's error.
+func ErrorText(err error) string {
+	s := Errno(err).Error()
+	return strings.ToUpper(s[:1]) + s[1:]
+}

@@ -1,0 +1,42 @@
+package vm
+
+import (
+	"fmt"
+	"os"
+
+	"hv/block/graph"
+	"hv/qmp/events"
+	"hv/qmp/qapi"
+)
+
+// quorum tells what goes wrong in quorums. Requests tell it, on any goroutine.
+type quorum struct{ v *VM }
+
+// Bad implements quorumdrv.Reports.
+func (q quorum) Bad(e qapi.QuorumReportBadEvent) {
+	q.v.control.Post(func() { events.Emit(q.v.events, qapi.EventQuorumReportBad, e) })
+}
+
+// Failed implements quorumdrv.Reports. Who knows the node by a drive's name hears that.
+func (q quorum) Failed(e qapi.QuorumFailureEvent) {
+	q.v.control.Post(func() {
+		e.Reference = q.v.blocks.reference(q.v.blocks.graph.Find(e.Reference), e.Reference)
+		events.Emit(q.v.events, qapi.EventQuorumFailure, e)
+	})
+}
+
+// Mismatch implements quorumdrv.Reports.
+func (q quorum) Mismatch(text string) {
+	fmt.Fprintln(os.Stderr, text)
+	q.v.control.RequestExit(1)
+}
+
+// reference returns the id of the drive that has a node, or else the node's name.
+func (b *blocks) reference(n *graph.Node, name string) string {
+	for _, d := range b.drives {
+		if d.root.Node() == n && n != nil && d.id != "" {
+			return d.id
+		}
+	}
+	return name
+}
