@@ -120,8 +120,12 @@ func driveInfo(d *Drive) qapi.BlockInfo {
 	info.Inserted.Cache.Writeback = !d.WriteThrough
 	tellLimits(d.Front.Limits.Group(), info.Inserted)
 	if d.Qdev != "" {
-		ok := qapi.BlockDeviceIoStatusOk
-		info.Qdev, info.IoStatus = &d.Qdev, &ok
+		info.Qdev = &d.Qdev
+	}
+	if d.Disk != nil {
+		if status, ok := d.Disk.Status(); ok {
+			info.IoStatus = &status
+		}
 	}
 	return info
 }

@@ -4,8 +4,9 @@
 // Each queue has an IO, which one goroutine on a locked thread makes and uses. Where the
 // node is a host file as it is, requests go straight to that; otherwise a few goroutines
 // carry them through the graph. Requests are counted, and wait in the queues for what
-// limits them. The graph's drains hold requests back there too. It depends on block/graph,
-// block/hostfile, block/account and block/throttle.
+// limits them. The graph's drains hold requests back there too, and so does an error that
+// stops the VM (Policy), until Retry. It depends on block/graph, block/hostfile, block/account,
+// block/throttle and qmp/qapi.
 package disk
 
 import (
@@ -14,7 +15,7 @@ import (
 
 	"hv/block/account"
 	"hv/block/graph"
-	"hv/block/hostfile"
+	"hv/qmp/qapi"
 )
 
 // Disk is a hold on a node.
@@ -28,7 +29,11 @@ type Disk struct {
 	quiet   bool
 	below   []graph.Lifter   // who holds requests back below
 	lifted  [][]graph.Lifter // by each Lift
+	status  qapi.BlockDeviceIoStatus
 	resized func()
+
+	policy Policy
+	failed func(Failure)
 }
 
 // Config says what a disk does with a node.
@@ -38,11 +43,15 @@ type Config struct {
 	ShareRW bool // others may write too
 	// Front is nil if the disk is to have one of its own.
 	Front *Front
+	// Policy says what becomes of requests that fail, as far as it is not left to DefaultPolicy.
+	Policy Policy
+	// Failed, if not nil, is told of each request that failed, on a queue's thread. It does not wait.
+	Failed func(Failure)
 }
 
 // Open takes a node for a disk, for reading and, if that can be, writing.
 func Open(n *graph.Node, cfg Config) (*Disk, error) {
-	d := &Disk{readOnly: n.Options().ReadOnly, front: cfg.Front}
+	d := &Disk{readOnly: n.Options().ReadOnly, front: cfg.Front, status: qapi.BlockDeviceIoStatusOk, policy: cfg.Policy.Or(DefaultPolicy), failed: cfg.Failed}
 	if d.front == nil {
 		d.front = NewFront(account.Config{})
 	}
@@ -87,7 +96,7 @@ func (d *Disk) Resized() {
 }
 
 // NewIO makes a way to the node for the calling thread, for up to depth requests at once.
-func (d *Disk) NewIO(kick int, depth uint32) (hostfile.IO, error) {
+func (d *Disk) NewIO(kick int, depth uint32) (*Queue, error) {
 	q := newQueue(d, kick, depth)
 	q.mapping, q.direct = d.root.Mapping()
 	if err := q.open(); err != nil {
@@ -107,9 +116,8 @@ func (d *Disk) Quiesce() {
 	d.front.Limits.Lift()
 	d.mu.Lock()
 	d.quiet = true
-	all := slices.Clone(d.queues)
 	d.mu.Unlock()
-	for _, q := range all {
+	for _, q := range d.all() {
 		q.quiesce()
 	}
 }
@@ -119,9 +127,8 @@ func (d *Disk) Unquiesce() {
 	below := d.root.Lifters()
 	d.mu.Lock()
 	d.quiet, d.below = false, below
-	all := slices.Clone(d.queues)
 	d.mu.Unlock()
-	for _, q := range all {
+	for _, q := range d.all() {
 		q.unquiesce()
 	}
 	d.front.Limits.Drop()
@@ -149,6 +156,13 @@ func (d *Disk) Drop() {
 		l.Drop()
 	}
 	d.front.Limits.Drop()
+}
+
+// all returns the queues there are.
+func (d *Disk) all() []*Queue {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.queues)
 }
 
 // forget drops a queue that has ended.

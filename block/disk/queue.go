@@ -47,10 +47,12 @@ type Queue struct {
 	inflight int      // of inner, and those that wait for limits
 	held     []uint32 // requests that wait for unquiesce
 	admitted []uint32 // and that no longer wait for limits
+	parked   []uint32 // requests that failed and wait for retry
+	again    bool     // they are to be made again
 }
 
 func newQueue(d *Disk, kick int, depth uint32) *Queue {
-	q := &Queue{disk: d, kick: kick, depth: depth, requests: make([]begun, depth), held: make([]uint32, 0, depth), nothing: make([]uint32, 0, depth)}
+	q := &Queue{disk: d, kick: kick, depth: depth, requests: make([]begun, depth), held: make([]uint32, 0, depth), parked: make([]uint32, 0, depth), nothing: make([]uint32, 0, depth)}
 	q.idle.L = &q.mu
 	q.complete = q.completed
 	q.counts = d.front.Stats.Queue()
@@ -176,7 +178,7 @@ func (q *Queue) Wait(block bool, done func(tag uint32, res int32)) error {
 func (q *Queue) fail(err error) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.inflight, q.held = 0, q.held[:0]
+	q.inflight, q.held, q.parked = 0, q.held[:0], q.parked[:0]
 	q.idle.Broadcast()
 	return err
 }
@@ -189,6 +191,9 @@ func (q *Queue) resume() error {
 		return nil
 	}
 	q.stale = false
+	if q.again {
+		q.held, q.parked, q.again = append(q.held, q.parked...), q.parked[:0], false
+	}
 	n := len(q.held)
 	q.inflight += n + 1 // so that nobody drains until this is over
 	q.mu.Unlock()
@@ -236,7 +241,13 @@ func (q *Queue) completed(tag uint32, res int32) {
 	if q.direct {
 		q.note(kind, r)
 	}
-	q.done(tag, res)
+	finished := true
+	if res < 0 {
+		res, finished = q.refused(tag, res)
+	}
+	if finished {
+		q.done(tag, res)
+	}
 	q.ended(1)
 }
 

@@ -70,7 +70,9 @@ type BlockDeviceIoStatus string
 
 // The states.
 const (
-	BlockDeviceIoStatusOk BlockDeviceIoStatus = "ok" // none
+	BlockDeviceIoStatusOk      BlockDeviceIoStatus = "ok"      // none
+	BlockDeviceIoStatusFailed  BlockDeviceIoStatus = "failed"  // one that stopped the VM
+	BlockDeviceIoStatusNospace BlockDeviceIoStatus = "nospace" // one, because the medium is full
 )
 
 // BlockInfo describes a -drive, or a disk.

@@ -471,6 +471,10 @@ func (x *BlockDeviceIoStatus) DecodeQAPI(v Value) error {
 	switch string(s) {
 	case "ok":
 		*x = BlockDeviceIoStatusOk
+	case "failed":
+		*x = BlockDeviceIoStatusFailed
+	case "nospace":
+		*x = BlockDeviceIoStatusNospace
 	default:
 		return notOneOf(s)
 	}
@@ -1153,6 +1157,8 @@ var blockinfoSchema = []entity{
 	}},
 	{name: "BlockDeviceIoStatus", meta: SchemaMetaTypeEnum, members: []field{
 		{name: "ok"},
+		{name: "failed"},
+		{name: "nospace"},
 	}},
 	{name: "BlockInfo", meta: SchemaMetaTypeObject, members: []field{
 		{name: "device", typ: "str"},

@@ -10,6 +10,7 @@ var schemaTables = [][]entity{
 	blockbitmapSchema,
 	blockcreateSchema,
 	blockdebugSchema,
+	blockerrorSchema,
 	blockinfoSchema,
 	blockqcow2Schema,
 	blockquorumSchema,
