@@ -32,6 +32,7 @@ type Drive struct {
 	Device       string // its id
 	Node         *graph.Node
 	Front        *disk.Front
+	Disk         *disk.Disk // nil without a device
 	WriteThrough bool
 }
 

@@ -18,6 +18,12 @@ type OnOffAuto string
 // Values lists what the property accepts.
 func (OnOffAuto) Values() []string { return []string{"auto", "on", "off"} }
 
+// OnError is a property that says what becomes of requests that fail.
+type OnError string
+
+// Values lists what the property accepts.
+func (OnError) Values() []string { return []string{"report", "ignore", "enospc", "stop", "auto"} }
+
 // enum is a string type that accepts certain values only.
 type enum interface{ Values() []string }
 
@@ -62,6 +68,8 @@ func typeName(t reflect.Type) string {
 		return "size"
 	case reflect.TypeFor[OnOffAuto]():
 		return "OnOffAuto"
+	case reflect.TypeFor[OnError]():
+		return "BlockdevOnError"
 	case macType:
 		return "str"
 	}

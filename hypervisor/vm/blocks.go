@@ -29,8 +29,10 @@ type drive struct {
 	id           string       // of the -drive, or empty
 	root         *graph.Child // keeps the node, whichever takes its place
 	writeThrough bool
+	policy       disk.Policy    // what the -drive says of errors
 	user         *qdev.Instance // nil for none
 	front        *disk.Front
+	disk         *disk.Disk // the user's
 }
 
 // name is what errors call the drive.
@@ -150,7 +152,7 @@ func (v *VM) FindNode(name string) (*graph.Node, error) { return v.opener(false)
 func (v *VM) Drives() []blockqmp.Drive {
 	var out []blockqmp.Drive
 	for _, d := range v.blocks.drives {
-		x := blockqmp.Drive{ID: d.id, Node: d.root.Node(), Front: d.front, WriteThrough: d.writeThrough}
+		x := blockqmp.Drive{ID: d.id, Node: d.root.Node(), Front: d.front, Disk: d.disk, WriteThrough: d.writeThrough}
 		if d.user != nil {
 			x.Qdev, x.Device = d.user.Path()+"/virtio-backend", d.user.ID
 		}
@@ -193,13 +195,14 @@ func makeBlk(v *VM, in *qdev.Instance, c *blkConfig) (virtio.Device, error) {
 	if err != nil {
 		return nil, err
 	}
-	opened, err := disk.Open(d.root.Node(), disk.Config{Name: d.name, ShareRW: c.ShareRW, Front: d.front})
+	switch c.WriteCache {
+	case "on", "off":
+		d.writeThrough = c.WriteCache == "off"
+	}
+	opened, err := v.openDisk(d, in, disk.Config{ShareRW: c.ShareRW, Policy: errorPolicy(c.ReadError, c.WriteError)})
 	if err != nil {
 		return nil, err
 	}
-	in.Later(opened.Close)
-	v.hw.disks = append(v.hw.disks, opened)
-	in.Later(func() error { v.hw.disks = without(v.hw.disks, flusher(opened)); return nil })
 	dev, err := virtioblk.New(c.Config, medium{opened})
 	if err == nil {
 		opened.OnResize(dev.Resized)

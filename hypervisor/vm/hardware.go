@@ -27,9 +27,6 @@ type quiet interface {
 	Resume()
 }
 
-// flusher is a back end whose writes can be made durable.
-type flusher interface{ Flush() error }
-
 // interrupts is the machine's interrupt controllers: KVM's, or those in software.
 type interrupts interface {
 	irq.Controller
@@ -58,7 +55,7 @@ type hardware struct {
 
 	bootParams machine.BootParams
 	devices    []quiet
-	disks      []flusher
+	disks      []store
 	memories   []*virtiomem.Device
 	undo       undo
 	failed     func(what string, err error)
@@ -191,6 +188,9 @@ func (h *hardware) Pause() {
 
 // Resume lets the devices go on before the vCPUs do.
 func (h *hardware) Resume() {
+	for _, d := range h.disks {
+		d.Retry()
+	}
 	for _, d := range h.devices {
 		d.Resume()
 	}

@@ -45,6 +45,9 @@ func (v *VM) Continue() error {
 	if err := v.dumping.busy(); err != nil {
 		return err
 	}
+	for _, d := range v.hw.disks {
+		d.ResetStatus()
+	}
 	return v.control.Continue()
 }
 

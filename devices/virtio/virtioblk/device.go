@@ -56,6 +56,9 @@ type IO interface {
 	// there is one, a kick, or a Wake.
 	Wait(block bool, done func(tag uint32, res int32)) error
 	Wake()
+	// Parked returns how many requests failed and wait until the VM goes on. They count as
+	// submitted; Close drops them.
+	Parked() int
 	Close() error
 }
 
@@ -103,7 +106,10 @@ func (d *Device) Type() virtio.DeviceID { return virtio.IDBlock }
 
 // Features returns what the device offers.
 func (d *Device) Features() uint64 {
-	f := uint64(featureSegMax | featureBlkSize | featureFlush | featureTopology | featureConfigWCE)
+	f := uint64(featureSegMax | featureBlkSize | featureFlush | featureTopology)
+	if d.cfg.ConfigWCE {
+		f |= featureConfigWCE
+	}
 	if d.backend.ReadOnly() {
 		f |= featureReadOnly
 	} else {

@@ -27,6 +27,8 @@ type medium struct {
 	flushes int
 	errno   int32 // of requests; 0 does them
 	broken  error // of Wait
+	park    bool  // requests that fail wait
+	parked  []op
 	gate    chan struct{}
 }
 
@@ -76,7 +78,9 @@ func (io *mediumIO) Wait(block bool, done func(tag uint32, res int32)) error {
 	for len(io.ops) > 0 {
 		o := io.ops[len(io.ops)-1]
 		io.ops = io.ops[:len(io.ops)-1]
-		done(o.tag, io.m.do(&o))
+		if res := io.m.do(&o); res >= 0 || !io.m.parks(o) {
+			done(o.tag, res)
+		}
 	}
 	timeout := 0
 	if block && !moved && len(io.ops) == 0 {
@@ -91,6 +95,29 @@ func (io *mediumIO) Wait(block bool, done func(tag uint32, res int32)) error {
 		}
 	}
 	return nil
+}
+
+// parks keeps a request that failed, if that is how it is.
+func (m *medium) parks(o op) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.park {
+		m.parked = append(m.parked, o)
+	}
+	return m.park
+}
+
+func (io *mediumIO) Parked() int {
+	io.m.mu.Lock()
+	defer io.m.mu.Unlock()
+	return len(io.m.parked)
+}
+
+// retry has what was parked be submitted again; the device must stand still.
+func (io *mediumIO) retry() {
+	io.m.mu.Lock()
+	defer io.m.mu.Unlock()
+	io.ops, io.m.parked, io.m.errno = append(io.ops, io.m.parked...), nil, 0
 }
 
 // do carries a request out.
@@ -123,7 +150,8 @@ func (io *mediumIO) Wake() { _, _ = unix.Write(io.wake, []byte{1, 0, 0, 0, 0, 0,
 func (io *mediumIO) Close() error { return unix.Close(io.wake) }
 
 func goodConfig() Config {
-	return Config{NumQueues: 1, QueueSize: 64, LogicalBlock: 512, PhysicalBlock: 4096, WriteCache: "auto", Discard: true, WriteZeroes: true, Serial: "disk-1"}
+	return Config{NumQueues: 1, QueueSize: 64, LogicalBlock: 512, PhysicalBlock: 4096, WriteCache: "auto", Discard: true, WriteZeroes: true, Serial: "disk-1", ConfigWCE: true,
+		DiscardGran: noGranularity, ReportGran: true, MaxDiscard: maxSectors, MaxZeroes: maxSectors}
 }
 
 func disk(t testing.TB, m *medium, o virtiotest.Options, change ...func(c *Config)) (*Device, *virtiotest.Driver) {
@@ -457,14 +485,74 @@ func TestConfigSpace(t *testing.T) {
 	}
 }
 
+func TestDiscardGeometry(t *testing.T) {
+	for _, x := range []struct {
+		change func(c *Config)
+		want   uint32
+	}{
+		{func(*Config) {}, 1}, {func(c *Config) { c.LogicalBlock = 4096 }, 8}, {func(c *Config) { c.DiscardGran = 65536 }, 128},
+		{func(c *Config) { c.DiscardGran, c.ReportGran = 65536, false }, 1},
+	} {
+		dev, _ := disk(t, newMedium(1<<20), virtiotest.Options{}, x.change, func(c *Config) { c.MaxDiscard, c.MaxZeroes = 100, 200 })
+		var b [confSize]byte
+		dev.ReadConfig(0, b[:])
+		le := binary.LittleEndian
+		if got := le.Uint32(b[confDiscardAlign:]); got != x.want || le.Uint32(b[confMaxDiscard:]) != 100 || le.Uint32(b[confMaxZeroes:]) != 200 {
+			t.Errorf("alignment %d, not %d", got, x.want)
+		}
+	}
+}
+
+// TestParked has requests fail that wait for the VM to go on: the device can be paused, and
+// they are done after that.
+func TestParked(t *testing.T) {
+	m := newMedium(1 << 20)
+	m.errno, m.park = -int32(unix.ENOSPC), true
+	dev, d := disk(t, m, virtiotest.Options{})
+	d.Activate()
+	flush := func() uint64 {
+		h, at := d.Alloc(headerSize), d.Alloc(1)
+		copy(d.Bytes(h, headerSize), header(typeFlush, 0))
+		d.Add(0, virtiotest.Buf{Addr: h, Len: headerSize}, virtiotest.Buf{Addr: at, Len: 1, Write: true})
+		d.Kick(0)
+		return at
+	}
+	at := flush()
+	for parked := 0; parked == 0; {
+		parked = dev.running()[0].io.Parked()
+	}
+	dev.Pause()
+	dev.running()[0].io.(*mediumIO).retry()
+	dev.Resume()
+	d.Wait(0)
+	if status := d.Bytes(at, 1)[0]; status != statusOK || m.flushes != 1 {
+		t.Errorf("status %d after %d flushes", status, m.flushes)
+	}
+	m.errno = -int32(unix.EIO)
+	flush()
+	dev.Pause()
+	dev.Resume()
+	dev.Reset() // drops it
+}
+
 func TestBadConfigs(t *testing.T) {
 	for what, change := range map[string]func(c *Config){
-		"num-queues":         func(c *Config) { c.NumQueues = 0 },
-		"queue-size":         func(c *Config) { c.QueueSize = 100 },
-		"serial":             func(c *Config) { c.Serial = strings.Repeat("x", 21) },
-		"write-cache":        func(c *Config) { c.WriteCache = "perhaps" },
-		"block size":         func(c *Config) { c.LogicalBlock = 513 },
-		"logical_block_size": func(c *Config) { c.LogicalBlock = 8192 },
+		"num-queues":                             func(c *Config) { c.NumQueues = 0 },
+		"queue-size":                             func(c *Config) { c.QueueSize = 100 },
+		"serial":                                 func(c *Config) { c.Serial = strings.Repeat("x", 21) },
+		"write-cache":                            func(c *Config) { c.WriteCache = "perhaps" },
+		"not a power of 2":                       func(c *Config) { c.LogicalBlock = 513 },
+		"minimum: 512":                           func(c *Config) { c.PhysicalBlock = 256 },
+		"maximum: 2097152":                       func(c *Config) { c.PhysicalBlock = 4 << 20 },
+		"min_io_size must be a multiple":         func(c *Config) { c.MinIO = 100 },
+		"min_io_size must not exceed":            func(c *Config) { c.MinIO = 512 << 16 },
+		"opt_io_size must be a multiple":         func(c *Config) { c.OptIO = 1 },
+		"discard_granularity must be a multiple": func(c *Config) { c.DiscardGran = 1 },
+		"invalid max-discard-sectors":            func(c *Config) { c.MaxDiscard = 0 },
+		"invalid max-write-zeroes-sectors":       func(c *Config) { c.MaxZeroes = maxSectors + 1 },
+		"(max 1024)":                             func(c *Config) { c.QueueSize = 2048 },
+		"must be > 2":                            func(c *Config) { c.QueueSize = 2 },
+		"logical_block_size":                     func(c *Config) { c.LogicalBlock = 8192 },
 	} {
 		c := goodConfig()
 		change(&c)

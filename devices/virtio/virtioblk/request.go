@@ -121,7 +121,7 @@ func (r *request) parseRange(d *Device) error {
 	if flags&^unmapFlag != 0 || r.unmap && r.typ == typeDiscard {
 		return errUnsupp
 	}
-	if sectors > maxRangeSectors {
+	if r.typ == typeDiscard && sectors > d.cfg.MaxDiscard || r.typ == typeWriteZeroes && sectors > d.cfg.MaxZeroes {
 		return errInvalid
 	}
 	r.n = int64(sectors) * sectorSize

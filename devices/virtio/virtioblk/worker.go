@@ -98,9 +98,9 @@ func (w *worker) obey() bool {
 	return w.gate.Obey()
 }
 
-// drain completes what is under way.
+// drain completes what is under way, but for what waits until the VM goes on.
 func (w *worker) drain() {
-	for w.inflight > 0 {
+	for w.inflight > w.io.Parked() {
 		w.wait(true)
 	}
 	w.publish()
