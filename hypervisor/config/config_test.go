@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"hv/block/blockopts"
 	"hv/devices/qdev"
 	"hv/qmp/qapi"
 )
@@ -103,6 +104,35 @@ func TestDevicesAndBackends(t *testing.T) {
 	}
 	if n := c.Netdevs[1]; n.Ifname != "t1" || c.Devices[2].Config.(*nicConfig).Netdev != n.ID || c.Devices[2].Config.(*nicConfig).MAC != "52:54:00:00:00:09" {
 		t.Errorf("-nic made %+v", n)
+	}
+}
+
+func TestDrive(t *testing.T) {
+	for line, want := range map[string]Drive{
+		"file=x": {ID: "virtio0", File: "x", Attach: true, Options: blockopts.Tree{"discard": "unmap", "auto-read-only": true}},
+		"if=none,id=d,driver=qcow2,file.driver=file,file.filename=y,l2-cache-size=1M,read-only,rerror=stop,werror=enospc": {ID: "d",
+			ReadError: "stop", WriteError: "enospc", Options: blockopts.Tree{"discard": "unmap", "auto-read-only": true, "read-only": true,
+				"driver": "qcow2", "file": blockopts.Tree{"driver": "file", "filename": "y"}, "l2-cache-size": "1M"}},
+		"if=none,file=x,format=raw,cache=directsync,cache.no-flush=on,aio=native,discard=ignore": {ID: "none0", File: "x", WriteThrough: true,
+			AIO: "native", Options: blockopts.Tree{"driver": "raw", "discard": "ignore", "auto-read-only": true,
+				"cache": blockopts.Tree{"direct": true, "no-flush": "on"}}},
+		"if=none,id=cd,media=cdrom": {ID: "cd", Options: blockopts.Tree{"read-only": true}},
+	} {
+		want.Text = line
+		if d := parse(t, "-drive "+line).Drives[0]; !reflect.DeepEqual(d, want) {
+			t.Errorf("%s: %+v", line, d)
+		}
+	}
+	for line, want := range map[string]string{
+		"file=x,format=raw,driver=qcow2": "Cannot specify both 'driver' and 'format'", "file=x,cache=no": "invalid cache option",
+		"file=x,aio=no": "invalid aio option", "file=x,rerror=enospc": "'enospc' invalid read error action",
+		"file=x,werror=no": "'no' invalid write error action", "media=tape": "'tape' invalid media",
+		"if=virtio": "Device needs media, but drive is empty", "file=x,a=1,a.b=2": "Parameter 'a.b' is unexpected",
+		"if=none,file=x,serial=1": "serial= belongs to the -device", "file=x,read-only=perhaps": "perhaps",
+	} {
+		if _, err := Parse([]string{"-drive", line}, testEnv()); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", line, err, want)
+		}
 	}
 }
 

@@ -42,7 +42,7 @@ func (p *parser) buildDrive(text string, ps pairs) error {
 		apply func(string) error
 	}{
 		{"if", d.setInterface}, {"cache", d.setCache(ps)}, {"media", d.setMedia}, {"readonly", d.setReadOnly}, {"read-only", d.setReadOnly},
-		{"format", d.setFormat}, {"id", setString(&d.ID)}, {"file", setString(&d.File)},
+		{"format", d.setFormat(ps)}, {"id", setString(&d.ID)}, {"file", setString(&d.File)},
 		{"snapshot", setBool(&d.Snapshot)}, {"cache.writeback", d.setWriteBack},
 		{"aio", d.setAIO}, {"locking", d.setLocking}, {"rerror", setString(&d.ReadError)}, {"werror", setString(&d.WriteError)},
 	} {
@@ -133,12 +133,14 @@ func (d *Drive) setWriteBack(v string) error {
 	return err
 }
 
-func (d *Drive) setFormat(v string) error {
-	if _, both := d.Options["driver"]; both {
-		return errors.New("Cannot specify both 'driver' and 'format'")
+func (d *Drive) setFormat(ps pairs) func(string) error {
+	return func(v string) error {
+		if _, both := ps.get("driver"); both {
+			return errors.New("Cannot specify both 'driver' and 'format'")
+		}
+		d.Options["driver"] = v
+		return nil
 	}
-	d.Options["driver"] = v
-	return nil
 }
 
 func (d *Drive) setMedia(v string) error {
