@@ -174,9 +174,7 @@ type Drive struct {
 	Group  string
 	Stats  account.Config
 	// CopyOnRead has what is read from backing files written to the image.
-	CopyOnRead bool
-	// Snapshot has writes go to a file that is gone in the end.
-	Snapshot              bool
+	CopyOnRead            bool
 	ReadError, WriteError string // what is done about errors, or empty
 }
 

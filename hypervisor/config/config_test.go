@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"hv/block/blockopts"
+	"hv/block/throttle"
 	"hv/devices/qdev"
 	"hv/qmp/qapi"
 )
@@ -118,7 +119,7 @@ func TestDrive(t *testing.T) {
 				"cache": blockopts.Tree{"direct": true, "no-flush": "on"}}},
 		"if=none,id=cd,media=cdrom": {ID: "cd", Options: blockopts.Tree{"read-only": true}},
 	} {
-		want.Text = line
+		want.Text, want.Limits = line, throttle.None()
 		if d := parse(t, "-drive "+line).Drives[0]; !reflect.DeepEqual(d, want) {
 			t.Errorf("%s: %+v", line, d)
 		}

@@ -43,7 +43,7 @@ func (p *parser) buildDrive(text string, ps pairs) error {
 	}{
 		{"if", d.setInterface}, {"cache", d.setCache(ps)}, {"media", d.setMedia}, {"readonly", d.setReadOnly}, {"read-only", d.setReadOnly},
 		{"format", d.setFormat(ps)}, {"id", setString(&d.ID)}, {"file", setString(&d.File)},
-		{"snapshot", setBool(&d.Snapshot)}, {"cache.writeback", d.setWriteBack},
+		{"cache.writeback", d.setWriteBack},
 		{"aio", d.setAIO}, {"locking", d.setLocking}, {"rerror", setString(&d.ReadError)}, {"werror", setString(&d.WriteError)},
 	} {
 		if v, ok := ps.take(kv.key); ok {
@@ -75,10 +75,6 @@ func (p *parser) buildDrive(text string, ps pairs) error {
 
 func setString(to *string) func(string) error {
 	return func(v string) error { *to = v; return nil }
-}
-
-func setBool(to *bool) func(string) error {
-	return func(v string) (err error) { *to, err = qdev.ParseBool(v); return err }
 }
 
 func (d *Drive) setInterface(v string) error {

@@ -108,7 +108,7 @@ func optionGroups() []optionGroup {
 		{name: "overcommit", keys: &overcommitKeys{}},
 		{name: "device"},
 		{name: "drive", text: []string{"file", "format", "if", "media", "cache", "discard", "detect-zeroes", "aio", "locking", "rerror", "werror", "serial",
-			"throttling.group"}, nums: limitKeys(), flag: []string{"read-only", "readonly", "snapshot", "cache.writeback", "cache.direct", "cache.no-flush",
+			"throttling.group"}, nums: limitKeys(), flag: []string{"read-only", "readonly", "cache.writeback", "cache.direct", "cache.no-flush",
 			"copy-on-read", "stats-account-invalid", "stats-account-failed"}},
 		{name: "netdev"},
 		{name: "nic"},
