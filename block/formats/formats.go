@@ -38,6 +38,8 @@ type Opener struct {
 	Quorum quorumdrv.Reports
 	// WriteThrough has files durable whenever a write completes.
 	WriteThrough bool
+	// AIO is how files are read and written that do not say, if it is not empty.
+	AIO qapi.BlockdevAioOptions
 }
 
 // inherited is what a node that is described within another has from that.
@@ -140,11 +142,13 @@ func (x *Opener) file(s graph.Spec, o *qapi.BlockdevOptions, f *qapi.BlockdevOpt
 		Path: f.Filename, Device: o.Driver == qapi.BlockdevDriverHostDevice, Options: s.Options, AutoReadOnly: from.auto,
 		WriteThrough: x.WriteThrough, Unlocked: f.Locking != nil && *f.Locking == qapi.OnOffAutoOff, OpenFile: x.OpenFile,
 	}
+	aio := x.AIO
 	if f.Aio != nil {
-		cfg.Threads = *f.Aio == qapi.BlockdevAioOptionsThreads
-		if *f.Aio == qapi.BlockdevAioOptionsNative && !s.Options.Direct {
-			return nil, errors.New("aio=native was specified, but it requires cache.direct=on, which was not specified.")
-		}
+		aio = *f.Aio
+	}
+	cfg.Threads = aio == qapi.BlockdevAioOptionsThreads
+	if aio == qapi.BlockdevAioOptionsNative && !s.Options.Direct {
+		return nil, errors.New("aio=native was specified, but it requires cache.direct=on, which was not specified.")
 	}
 	s.Open = func([]*graph.Child) (graph.Driver, error) { return filedrv.Open(cfg) }
 	s.Filename = func() string { return f.Filename }

@@ -6,7 +6,8 @@
 // unknown key or a bad value is found here, before anything is touched.
 //
 // Parse is pure, but for the file that -readconfig names. It depends on
-// devices/qdev, block/throttle, block/account, hypervisor/runstate and qmp/qapi.
+// block/blockopts, block/throttle, block/account, devices/qdev, hypervisor/runstate and
+// qmp/qapi.
 package config
 
 import (
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"hv/block/account"
+	"hv/block/blockopts"
 	"hv/block/throttle"
 	"hv/devices/qdev"
 	"hv/qmp/qapi"
@@ -35,7 +37,7 @@ type Config struct {
 	Objects []Object
 	Drives  []Drive
 	// Blockdevs are the nodes of -blockdev.
-	Blockdevs []*qapi.BlockdevOptions
+	Blockdevs []Blockdev
 	Netdevs   []Netdev
 	Chardevs  []Chardev
 	Serials   []string // -serial, in order
@@ -149,27 +151,31 @@ type Secret struct {
 // IOThread is an iothread object.
 type IOThread struct{}
 
+// Blockdev is a node that -blockdev describes.
+type Blockdev struct {
+	Text    string // what was written
+	Options *qapi.BlockdevOptions
+}
+
 // Drive is a disk's back end, as -drive describes it.
 type Drive struct {
-	ID       string `prop:"id"`
-	File     string `prop:"file"`
-	ReadOnly bool   `prop:"readonly"`
-	Direct   bool   `prop:"cache.direct"`
-	NoFlush  bool   `prop:"cache.no-flush"`
-	Discard  string `prop:"discard" default:"unmap"`
-	AIO      string `prop:"aio" default:"io_uring"`
-	Locking  string `prop:"locking" default:"auto"`
+	Text string // what was written
+	ID   string
+	File string // its name, which may be empty
+	// Options are what is said of the node, with dotted keys unfolded.
+	Options blockopts.Tree
 	// Attach makes a virtio-blk-pci device of its own for it (if=virtio).
 	Attach bool
+	AIO    qapi.BlockdevAioOptions // or empty
 	// WriteThrough is cache=writethrough or directsync.
 	WriteThrough bool
-	DetectZeroes string `prop:"detect-zeroes" default:"off"`
 	// Limits are those of Group, which is named as the drive is if it is empty.
 	Limits throttle.Limits
 	Group  string
 	Stats  account.Config
 	// CopyOnRead has what is read from backing files written to the image.
-	CopyOnRead bool
+	CopyOnRead            bool
+	ReadError, WriteError string // what is done about errors, or empty
 }
 
 // Netdev is a host network back end.

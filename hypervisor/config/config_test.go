@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"hv/block/blockopts"
+	"hv/block/throttle"
 	"hv/devices/qdev"
 	"hv/qmp/qapi"
 )
@@ -91,7 +93,7 @@ func TestDevicesAndBackends(t *testing.T) {
 	c := parse(t, "-drive file=a,,b.img,if=none,id=d0,format=raw,cache=none -device virtio-blk,drive=d0,addr=0x4.1,num-queues=4,id=x "+
 		"-netdev tap,id=n0,ifname=tap0,script=no -device {\"driver\":\"virtio-net-pci\",\"netdev\":\"n0\",\"bus\":\"pcie.0\"} "+
 		"-global virtio-blk-pci.serial=abc -set device.x.num-queues=2 -nic tap,ifname=t1,mac=52:54:00:00:00:09")
-	if d := c.Drives[0]; d.File != "a,b.img" || !d.Direct || d.WriteThrough || d.ID != "d0" {
+	if d := c.Drives[0]; d.File != "a,b.img" || d.Options.Sub("cache")["direct"] != true || d.WriteThrough || d.ID != "d0" {
 		t.Errorf("drive %+v", d)
 	}
 	blk := c.Devices[0]
@@ -103,6 +105,35 @@ func TestDevicesAndBackends(t *testing.T) {
 	}
 	if n := c.Netdevs[1]; n.Ifname != "t1" || c.Devices[2].Config.(*nicConfig).Netdev != n.ID || c.Devices[2].Config.(*nicConfig).MAC != "52:54:00:00:00:09" {
 		t.Errorf("-nic made %+v", n)
+	}
+}
+
+func TestDrive(t *testing.T) {
+	for line, want := range map[string]Drive{
+		"file=x": {ID: "virtio0", File: "x", Attach: true, Options: blockopts.Tree{"discard": "unmap", "auto-read-only": true}},
+		"if=none,id=d,driver=qcow2,file.driver=file,file.filename=y,l2-cache-size=1M,read-only,rerror=stop,werror=enospc": {ID: "d",
+			ReadError: "stop", WriteError: "enospc", Options: blockopts.Tree{"discard": "unmap", "auto-read-only": true, "read-only": true,
+				"driver": "qcow2", "file": blockopts.Tree{"driver": "file", "filename": "y"}, "l2-cache-size": "1M"}},
+		"if=none,file=x,format=raw,cache=directsync,cache.no-flush=on,aio=native,discard=ignore": {ID: "none0", File: "x", WriteThrough: true,
+			AIO: "native", Options: blockopts.Tree{"driver": "raw", "discard": "ignore", "auto-read-only": true,
+				"cache": blockopts.Tree{"direct": true, "no-flush": "on"}}},
+		"if=none,id=cd,media=cdrom": {ID: "cd", Options: blockopts.Tree{"read-only": true}},
+	} {
+		want.Text, want.Limits = line, throttle.None()
+		if d := parse(t, "-drive "+line).Drives[0]; !reflect.DeepEqual(d, want) {
+			t.Errorf("%s: %+v", line, d)
+		}
+	}
+	for line, want := range map[string]string{
+		"file=x,format=raw,driver=qcow2": "Cannot specify both 'driver' and 'format'", "file=x,cache=no": "invalid cache option",
+		"file=x,aio=no": "invalid aio option", "file=x,rerror=enospc": "'enospc' invalid read error action",
+		"file=x,werror=no": "'no' invalid write error action", "media=tape": "'tape' invalid media",
+		"if=virtio": "Device needs media, but drive is empty", "file=x,a=1,a.b=2": "Parameter 'a.b' is unexpected",
+		"if=none,file=x,serial=1": "serial= belongs to the -device", "file=x,read-only=perhaps": "perhaps",
+	} {
+		if _, err := Parse([]string{"-drive", line}, testEnv()); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", line, err, want)
+		}
 	}
 }
 
@@ -121,7 +152,7 @@ func TestBlockdev(t *testing.T) {
 		`{"driver": "raw", "file": {"aio": "threads", "driver": "host_device", "filename": "/dev/sdz"}, "node-name": "g", "offset": 1048576}`,
 	} {
 		var got, wanted any
-		if err := errors.Join(json.Unmarshal([]byte(encoded(c.Blockdevs[i])), &got), json.Unmarshal([]byte(want), &wanted)); err != nil {
+		if err := errors.Join(json.Unmarshal([]byte(encoded(c.Blockdevs[i].Options)), &got), json.Unmarshal([]byte(want), &wanted)); err != nil {
 			t.Fatal(err)
 		}
 		if !reflect.DeepEqual(got, wanted) {
@@ -215,12 +246,8 @@ func TestRefusals(t *testing.T) {
 		"-device virtio-blk-pci,num-queues=x": "num-queues",
 		"-device virtio-blk-pci,num_queues=1": "near: num-queues",
 		"-device virtio-blk-pci,id=1x":        "identifier",
-		"-drive file=x":                       "if=",
 		"-drive if=ide,file=x":                "ide",
-		"-drive if=none,file=x,format=qcow2":  "qcow2",
 		"-drive if=none,file=x,cache=foo":     "cache",
-		"-drive if=none,file=x,foo=1":         "Invalid parameter 'foo'",
-		"-drive if=none,format=raw":           "'file' is missing",
 		"-drive if=none,file=x,id=a -drive if=none,file=y,id=a": "Duplicate",
 		"-netdev user,id=n":                                   "only tap",
 		"-netdev tap":                                         "identifier",
@@ -277,7 +304,7 @@ func TestLibvirt(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c.Name != "t1" || !c.Paused || c.Shutdown != qapi.ShutdownActionPause || c.Machine.MemoryBackend != "pc.ram" || !c.Objects[1].Memory.Share ||
-		*c.Blockdevs[1].NodeName != "libvirt-1-format" || c.Netdevs[0].FD != "31" || c.SMP != (SMP{1, 2, 2, 1, 1, 1}) {
+		*c.Blockdevs[1].Options.NodeName != "libvirt-1-format" || c.Netdevs[0].FD != "31" || c.SMP != (SMP{1, 2, 2, 1, 1, 1}) {
 		t.Errorf("%+v", c)
 	}
 }

@@ -26,48 +26,45 @@ func (p *parser) drive(arg string) error {
 	if f, _ := ps.get("format"); wantsHelp(f) {
 		return p.help("drive", "")
 	}
-	p.addGroup("drive", arg, ps, p.buildDrive)
+	p.addGroup("drive", arg, ps, func(ps pairs) error { return p.buildDrive(arg, ps) })
 	return nil
 }
 
-func (p *parser) buildDrive(ps pairs) error {
-	var d Drive
+// buildDrive reads a drive: what its own keys do not take describes the node.
+func (p *parser) buildDrive(text string, ps pairs) error {
+	d := Drive{Text: text, Options: blockopts.Tree{}, Attach: true}
 	if err := d.takeAccounts(&ps); err != nil {
 		return err
 	}
+	serial, hasSerial := ps.take("serial")
 	for _, kv := range []struct {
 		key   string
 		apply func(string) error
 	}{
-		{"if", d.setInterface}, {"format", checkFormat}, {"cache", d.setCache}, {"media", checkMedia}, {"read-only", d.setReadOnly},
+		{"if", d.setInterface}, {"cache", d.setCache(ps)}, {"media", d.setMedia}, {"readonly", d.setReadOnly}, {"read-only", d.setReadOnly},
+		{"format", d.setFormat(ps)}, {"id", setString(&d.ID)}, {"file", setString(&d.File)},
+		{"cache.writeback", d.setWriteBack},
+		{"aio", d.setAIO}, {"locking", d.setLocking}, {"rerror", setString(&d.ReadError)}, {"werror", setString(&d.WriteError)},
 	} {
 		if v, ok := ps.take(kv.key); ok {
 			if err := kv.apply(v); err != nil {
 				return err
 			}
-		} else if kv.key == "if" {
-			return errors.New("if=none or if=virtio is needed: there is no IDE")
 		}
 	}
-	serial, hasSerial := ps.take("serial")
 	if hasSerial && !d.Attach {
 		return errors.New("serial= belongs to the -device")
 	}
-	keep := d
-	if err := decode(ps, &d); err != nil {
-		return err
+	for _, kv := range ps {
+		if err := d.Options.Put(kv.key, kv.value); err != nil {
+			return err
+		}
 	}
-	d.ReadOnly = d.ReadOnly || keep.ReadOnly
-	d.Direct = d.Direct || keep.Direct
-	d.NoFlush = d.NoFlush || keep.NoFlush
 	if d.ID == "" {
-		d.ID = fmt.Sprintf("virtio%d", len(p.cfg.Drives))
+		d.ID = fmt.Sprintf("%s%d", map[bool]string{true: "virtio", false: "none"}[d.Attach], len(p.cfg.Drives))
 	}
-	if err := p.addDrive(d); err != nil {
+	if err := p.addDrive(d); err != nil || !d.Attach {
 		return err
-	}
-	if !d.Attach {
-		return nil
 	}
 	props := []pair{{"drive", d.ID}}
 	if hasSerial {
@@ -76,44 +73,88 @@ func (p *parser) buildDrive(ps pairs) error {
 	return p.addDevice("virtio-blk-pci", props...)
 }
 
+func setString(to *string) func(string) error {
+	return func(v string) error { *to = v; return nil }
+}
+
 func (d *Drive) setInterface(v string) error {
 	if v != "none" && v != "virtio" {
-		return fmt.Errorf("unsupported bus type '%s': there are none and virtio", v)
+		return fmt.Errorf("unsupported bus type '%s'", v)
 	}
 	d.Attach = v == "virtio"
 	return nil
 }
 
-func (d *Drive) setReadOnly(v string) (err error) {
-	d.ReadOnly, err = qdev.ParseBool(v)
+func (d *Drive) setReadOnly(v string) error {
+	on, err := qdev.ParseBool(v)
+	d.Options["read-only"] = on || d.Options["read-only"] == true
 	return err
 }
 
-func (d *Drive) setCache(v string) error {
-	m, ok := cacheModes[v]
-	if !ok {
-		return fmt.Errorf("invalid cache option: %s", v)
-	}
-	d.WriteThrough, d.Direct, d.NoFlush = !m[0], m[1], m[2]
-	return nil
-}
-
-// Formats lists the image formats, read-write ones.
-func Formats() []string { return []string{"raw"} }
-
-func checkFormat(v string) error {
-	if !slices.Contains(Formats(), v) {
-		return fmt.Errorf("unknown driver '%s': there is %s", v, strings.Join(Formats(), ", "))
+func (d *Drive) setAIO(v string) error {
+	if d.AIO = qapi.BlockdevAioOptions(v); !slices.Contains(aios, d.AIO) {
+		return errors.New("invalid aio option")
 	}
 	return nil
 }
 
-func checkMedia(v string) error {
-	if v != "disk" {
-		return fmt.Errorf("media '%s' is not available: only disk is", v)
+// aios are the values of aio=.
+var aios = []qapi.BlockdevAioOptions{qapi.BlockdevAioOptionsThreads, qapi.BlockdevAioOptionsNative, qapi.BlockdevAioOptionsIoUring}
+
+// setLocking is short for file.locking.
+func (d *Drive) setLocking(v string) error { return d.Options.Put("file.locking", v) }
+
+// setCache says what cache= means, unless the keys for its parts do.
+func (d *Drive) setCache(ps pairs) func(string) error {
+	return func(v string) error {
+		m, ok := cacheModes[v]
+		if !ok {
+			return errors.New("invalid cache option")
+		}
+		d.WriteThrough = !m[0]
+		for i, key := range []string{"cache.direct", "cache.no-flush"} {
+			if _, said := ps.get(key); !said {
+				if err := d.Options.Put(key, m[i+1]); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
 	}
-	return nil
 }
+
+func (d *Drive) setWriteBack(v string) error {
+	on, err := qdev.ParseBool(v)
+	d.WriteThrough = !on
+	return err
+}
+
+func (d *Drive) setFormat(ps pairs) func(string) error {
+	return func(v string) error {
+		if _, both := ps.get("driver"); both {
+			return errors.New("Cannot specify both 'driver' and 'format'")
+		}
+		d.Options["driver"] = v
+		return nil
+	}
+}
+
+func (d *Drive) setMedia(v string) error {
+	switch v {
+	case "disk":
+		return nil
+	case "cdrom":
+		d.Options["read-only"] = true
+		return nil
+	}
+	return fmt.Errorf("'%s' invalid media", v)
+}
+
+// Errors that rerror= and werror= know.
+var (
+	readErrors  = []string{"", "ignore", "stop", "report", "auto"}
+	writeErrors = append([]string{"enospc"}, readErrors...)
+)
 
 // addDrive checks a drive and adds it.
 func (p *parser) addDrive(d Drive) error {
@@ -125,24 +166,31 @@ func (p *parser) addDrive(d Drive) error {
 			return fmt.Errorf("Duplicate ID '%s' for drive", d.ID)
 		}
 	}
-	if d.File == "" {
-		return errors.New("parameter 'file' is missing")
+	if !slices.Contains(readErrors, d.ReadError) {
+		return fmt.Errorf("'%s' invalid read error action", d.ReadError)
 	}
-	for _, e := range []struct {
-		key, value string
-		allowed    []string
-	}{
-		{"aio", d.AIO, []string{"io_uring", "threads", "native"}},
-		{"discard", d.Discard, []string{"unmap", "ignore", "on", "off"}},
-		{"detect-zeroes", d.DetectZeroes, []string{"off", "on", "unmap"}},
-		{"locking", d.Locking, []string{"auto", "on", "off"}},
-	} {
-		if !slices.Contains(e.allowed, e.value) {
-			return fmt.Errorf("parameter '%s' does not accept value '%s': %s expected", e.key, e.value, strings.Join(e.allowed, ", "))
+	if !slices.Contains(writeErrors, d.WriteError) {
+		return fmt.Errorf("'%s' invalid write error action", d.WriteError)
+	}
+	if d.Empty() {
+		if d.Attach {
+			return errors.New("Device needs media, but drive is empty")
 		}
+	} else {
+		d.Options = blockopts.Tree{"discard": "unmap", "auto-read-only": true}.Join(d.Options)
 	}
 	p.cfg.Drives = append(p.cfg.Drives, d)
 	return nil
+}
+
+// Empty tells whether there is no medium in the drive.
+func (d *Drive) Empty() bool {
+	for key := range d.Options {
+		if key != "read-only" && key != "cache" {
+			return false
+		}
+	}
+	return d.File == ""
 }
 
 func (p *parser) blockdev(arg string) error {
@@ -156,12 +204,12 @@ func (p *parser) blockdev(arg string) error {
 	if err != nil {
 		return err
 	}
-	p.addGroup("blockdev", arg, ps, func(ps pairs) error { return p.buildBlockdev(tree, ps) })
+	p.addGroup("blockdev", arg, ps, func(ps pairs) error { return p.buildBlockdev(arg, tree, ps) })
 	return nil
 }
 
 // buildBlockdev reads a node's description. Nodes within it have dotted keys.
-func (p *parser) buildBlockdev(tree blockopts.Tree, ps pairs) error {
+func (p *parser) buildBlockdev(text string, tree blockopts.Tree, ps pairs) error {
 	for _, kv := range ps {
 		if err := tree.Put(kv.key, kv.value); err != nil {
 			return err
@@ -174,26 +222,6 @@ func (p *parser) buildBlockdev(tree blockopts.Tree, ps pairs) error {
 	if o.NodeName == nil {
 		return errors.New("'node-name' must be specified for the root node")
 	}
-	p.cfg.Blockdevs = append(p.cfg.Blockdevs, o)
+	p.cfg.Blockdevs = append(p.cfg.Blockdevs, Blockdev{text, o})
 	return nil
-}
-
-// Node returns the node that the drive is, raw on a file, or on a device if that is what
-// its file is.
-func (d *Drive) Node(device bool) *qapi.BlockdevOptions {
-	discard := qapi.BlockdevDiscardOptionsIgnore
-	if d.Discard == "unmap" || d.Discard == "on" {
-		discard = qapi.BlockdevDiscardOptionsUnmap
-	}
-	aio, locking, zeroes := qapi.BlockdevAioOptions(d.AIO), qapi.OnOffAuto(d.Locking), qapi.BlockdevDetectZeroesOptions(d.DetectZeroes)
-	file := &qapi.BlockdevOptionsFile{Filename: d.File, Locking: &locking, Aio: &aio}
-	below := &qapi.BlockdevOptions{Driver: qapi.BlockdevDriverFile, File: file}
-	if device {
-		below = &qapi.BlockdevOptions{Driver: qapi.BlockdevDriverHostDevice, HostDevice: file}
-	}
-	return &qapi.BlockdevOptions{
-		Driver: qapi.BlockdevDriverRaw, ReadOnly: &d.ReadOnly, Discard: &discard, DetectZeroes: &zeroes,
-		Cache: &qapi.BlockdevCacheOptions{Direct: &d.Direct, NoFlush: &d.NoFlush},
-		Raw:   &qapi.BlockdevOptionsRaw{File: qapi.BlockdevRef{Definition: below}},
-	}
 }

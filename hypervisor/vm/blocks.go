@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 
 	"hv/block/blockqmp"
@@ -107,14 +106,14 @@ func (v *VM) opener(writeThrough bool) *formats.Opener {
 
 // openDrives makes the nodes of the command line.
 func (v *VM) openDrives(context.Context) error {
-	for _, o := range v.cfg.Blockdevs {
-		if err := v.AddBlockdev(o); err != nil {
-			return fmt.Errorf("-blockdev %s: %w", *o.NodeName, err)
+	for _, b := range v.cfg.Blockdevs {
+		if err := v.AddBlockdev(b.Options); err != nil {
+			return fmt.Errorf("-blockdev %s: %w", b.Text, err)
 		}
 	}
 	for i := range v.cfg.Drives {
 		if err := v.openDrive(&v.cfg.Drives[i]); err != nil {
-			return fmt.Errorf("-drive %s: %w", v.cfg.Drives[i].ID, err)
+			return fmt.Errorf("-drive %s: %w", v.cfg.Drives[i].Text, err)
 		}
 	}
 	return nil
@@ -124,8 +123,9 @@ func (v *VM) openDrive(c *config.Drive) error {
 	if v.blocks.graph.Find(c.ID) != nil {
 		return fmt.Errorf("Device name '%s' conflicts with an existing node name", c.ID)
 	}
-	st, err := os.Stat(c.File)
-	n, err := v.opener(c.WriteThrough).Open(c.Node(err == nil && st.Mode()&os.ModeDevice != 0))
+	opener := v.opener(c.WriteThrough)
+	opener.AIO = c.AIO
+	n, err := opener.OpenNamed(c.File, c.Options)
 	if err != nil {
 		return err
 	}

@@ -13,8 +13,13 @@ import (
 type notices struct{ v *VM }
 
 func (n notices) Stopped()     { events.Emit(n.v.events, qapi.EventStop, qapi.Empty{}) }
-func (n notices) Resumed()     { events.Emit(n.v.events, qapi.EventResume, qapi.Empty{}) }
 func (n notices) PoweredDown() { events.Emit(n.v.events, qapi.EventPowerdown, qapi.Empty{}) }
+
+func (n notices) Resumed() {
+	if !n.v.starting {
+		events.Emit(n.v.events, qapi.EventResume, qapi.Empty{})
+	}
+}
 
 func (n notices) Shutdown(guest bool, cause qapi.ShutdownCause) {
 	n.v.opt.Log.WithField("cause", cause).Info("shutting down")

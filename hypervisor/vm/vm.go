@@ -69,6 +69,7 @@ type VM struct {
 	places     map[*qdev.Instance]*place
 	cpuDevices map[int]*qdev.Instance // vCPUs that -device and device_add made, by index
 	built      bool                   // the machine is complete: devices that come now are hot-plugged
+	starting   bool                   // during the start that nobody asked for by QMP
 	dumping    dumping
 	statistics statistics
 	events     *events.Broker
@@ -186,18 +187,22 @@ func (v *VM) buildHardware(context.Context) error {
 // Run lets the VM live and returns the process's exit status.
 func (v *VM) Run(ctx context.Context) int {
 	if !v.cfg.Paused && v.built {
-		v.asking.Go(func() {
-			_ = v.control.Do(ctx, func() {
-				if err := v.control.Continue(); err != nil {
-					v.failed("start", err)
-				}
-			})
-		})
+		v.start()
 	}
 	status := v.control.Run(ctx)
 	v.dumping.close()
 	v.asking.Wait()
 	return status
+}
+
+// start lets the machine run before anything else happens on the control goroutine, which
+// is the caller's. Clients see a VM that runs, not one that begins to.
+func (v *VM) start() {
+	v.starting = true
+	defer func() { v.starting = false }()
+	if err := v.control.Continue(); err != nil {
+		v.failed("start", err)
+	}
 }
 
 // Close gives everything back. Clients have until ctx ends to take what was sent to

@@ -85,6 +85,8 @@ func (s *session) run() {
 	}
 	s.lanes.Wait()
 	s.came.release()
+	// A client whose input ends with quit hears how the VM ends, too.
+	_ = s.srv.cfg.Exec.Do(s.ctx, func() {})
 	s.out.deafen()
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	s.out.drain(ctx)
