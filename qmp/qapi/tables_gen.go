@@ -20,6 +20,7 @@ var schemaTables = [][]entity{
 	deviceSchema,
 	dumpSchema,
 	errorSchema,
+	exportSchema,
 	fdsetsSchema,
 	humanSchema,
 	introspectSchema,
