@@ -24,8 +24,10 @@ import (
 
 // Host is what exports need of the VM. All but Post and Authorized are called on the control goroutine.
 type Host struct {
-	// Find returns the node with a name.
-	Find func(name string) (*graph.Node, error)
+	// Drive returns the node that a drive's id or a node's name means.
+	Drive func(name string) (*graph.Node, error)
+	// Node returns the node with a name, nil if there is none.
+	Node func(name string) *graph.Node
 	// Post has f run on the control goroutine, later.
 	Post func(f func())
 	// Deleted hears that an export is gone.
@@ -109,9 +111,9 @@ func (r *Registry) add(o *qapi.BlockExportOptions) (*export, error) {
 	if r.find(o.Id) != nil {
 		return nil, fmt.Errorf("Block export id '%s' is already in use", o.Id)
 	}
-	n, err := r.host.Find(o.NodeName)
-	if err != nil {
-		return nil, err
+	n := r.host.Node(o.NodeName)
+	if n == nil {
+		return nil, fmt.Errorf("Cannot find device='' nor node-name='%s'", o.NodeName)
 	}
 	e := &export{id: o.Id, typ: o.Type, writable: is(o.Writable), writeThrough: is(o.Writethrough)}
 	if e.writable && n.Options().ReadOnly {
@@ -121,7 +123,11 @@ func (r *Registry) add(o *qapi.BlockExportOptions) (*export, error) {
 		if err := r.host.Thread(*o.Iothread); err != nil {
 			return nil, err
 		}
+		if is(o.FixedIothread) && n.HasFrontEnd() {
+			return nil, errors.New("Cannot change iothread of active block backend")
+		}
 	}
+	var err error
 	perm := graph.ConsistentRead
 	if e.writable {
 		perm |= graph.Write
@@ -195,7 +201,7 @@ func (r *Registry) end(which func(*export) bool) {
 // DriveGone takes the exports away that were made of a drive that is no more.
 func (r *Registry) DriveGone(device string) {
 	for _, e := range slices.Clone(r.exports) {
-		if e.device == device {
+		if device != "" && e.device == device {
 			r.leave(e)
 		}
 	}

@@ -29,7 +29,7 @@ type nbdExport struct {
 
 // AddNBD is nbd-server-add: the export ends with the drive that it is of.
 func (r *Registry) AddNBD(a *qapi.NbdServerAddOptions, drive bool) error {
-	n, err := r.host.Find(a.Device)
+	n, err := r.host.Drive(a.Device)
 	if err != nil {
 		return err
 	}

@@ -1,5 +1,7 @@
 package graph
 
+import "slices"
+
 // StatusAbove returns what is read from off on, size bytes at most, whichever node of a
 // chain has it. depth counts from 1 for the node itself; 0 is no node at all.
 func (c *Child) StatusAbove(off, size int64) (e Extent, depth int, err error) {
@@ -57,4 +59,9 @@ func (n *Node) status(off, size int64) (Extent, error) {
 		below.Status = e.Status | below.Status&Zero
 	}
 	return below, err
+}
+
+// HasFrontEnd reports whether something makes requests of its own that reach the node.
+func (n *Node) HasFrontEnd() bool {
+	return slices.ContainsFunc(n.fronts(nil), func(c *Child) bool { return c.quiet != nil })
 }

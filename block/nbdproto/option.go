@@ -17,8 +17,10 @@ type cursor struct {
 }
 
 func (c *cursor) take(n uint32) []byte {
-	if c.err != nil || uint64(n) > uint64(len(c.b)) {
-		c.err = errors.Join(c.err, errShort)
+	if c.err == nil && uint64(n) > uint64(len(c.b)) {
+		c.err = errShort
+	}
+	if c.err != nil {
 		return nil
 	}
 	x := c.b[:n]
@@ -51,12 +53,14 @@ func (c *cursor) u64() uint64 {
 func (c *cursor) text() string {
 	n := c.u32()
 	if n > MaxString {
-		c.err = errors.Join(c.err, fmt.Errorf("Invalid name length: %d", n))
+		if c.err == nil {
+			c.err = fmt.Errorf("Invalid name length: %d", n)
+		}
 		return ""
 	}
 	x := c.take(n)
 	if bytes.IndexByte(x, 0) >= 0 {
-		c.err = errors.Join(c.err, errors.New("embedded NUL"))
+		c.err = errors.New("embedded NUL")
 	}
 	return string(x)
 }

@@ -94,12 +94,12 @@ func (s *acceptor) option(o Option, payload []byte) (done bool, err error) {
 	case !s.fixed && o != OptExportName:
 		return false, fmt.Errorf("Unsupported option %d (%s)", o, o)
 	case plain && o == OptExportName:
-		return false, fmt.Errorf("Option 0x%x not permitted before TLS", o)
+		return false, fmt.Errorf("Option 0x%x not permitted before TLS", uint32(o))
 	case o == OptAbort && plain:
-		_ = s.refuse(o, repErrTLSReqd, "Option 0x%x not permitted before TLS", o)
+		_ = s.refuse(o, repErrTLSReqd, "Option 0x%x not permitted before TLS", uint32(o))
 		return false, ErrAborted
 	case plain && o != OptStartTLS:
-		return false, s.refuse(o, repErrTLSReqd, "Option 0x%x not permitted before TLS", o)
+		return false, s.refuse(o, repErrTLSReqd, "Option 0x%x not permitted before TLS", uint32(o))
 	case o == OptAbort:
 		_ = s.send(o, repAck) // it may be gone already
 		return false, ErrAborted

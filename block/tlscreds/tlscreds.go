@@ -27,8 +27,6 @@ type Config struct {
 	VerifyPeer bool
 	// Unchecked credentials are taken even if they are out of date.
 	Unchecked bool
-	// Password returns what the key is encrypted with; nil for none.
-	Password func() ([]byte, error)
 }
 
 // Creds is loaded credentials.
@@ -101,9 +99,6 @@ func (c *Creds) loadOwn(role string) error {
 	if err != nil {
 		return err
 	}
-	if key, err = c.decrypt(key); err != nil {
-		return err
-	}
 	pair, err := tls.X509KeyPair(cert, key)
 	if err != nil {
 		return fmt.Errorf("Cannot load certificate '%s' & key '%s': %w", c.path(role+"-cert.pem"), c.path(role+"-key.pem"), err)
@@ -118,25 +113,6 @@ func (c *Creds) loadOwn(role string) error {
 		}
 	}
 	return nil
-}
-
-// decrypt takes the password off a key, if there is one.
-func (c *Creds) decrypt(key []byte) ([]byte, error) {
-	block, _ := pem.Decode(key)
-	//nolint:staticcheck // the format is weak, and what there is
-	if block == nil || c.cfg.Password == nil || !x509.IsEncryptedPEMBlock(block) {
-		return key, nil
-	}
-	password, err := c.cfg.Password()
-	if err != nil {
-		return nil, err
-	}
-	//nolint:staticcheck // as above
-	der, err := x509.DecryptPEMBlock(block, password)
-	if err != nil {
-		return nil, err
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: block.Type, Bytes: der}), nil
 }
 
 // loadRevoked reads which certificates are no longer good.

@@ -36,8 +36,8 @@ type BlockExportOptionsNbdBase struct {
 // NbdServerAddOptions is the arguments of nbd-server-add.
 type NbdServerAddOptions struct {
 	BlockExportOptionsNbdBase
-	Device   string  `qapi:"device"`   // a drive's id or a node's name
-	Writable *bool   `qapi:"writable"` // if the node is
+	Device   string `qapi:"device"`   // a drive's id or a node's name
+	Writable *bool  `qapi:"writable"` // if the node is
 }
 
 // CmdNbdServerRemove takes an NBD export away.
@@ -122,3 +122,31 @@ var EventBlockExportDeleted = Event[BlockExportDeletedEvent]{Name: "BLOCK_EXPORT
 type BlockExportDeletedEvent struct {
 	Id string `qapi:"id"`
 }
+
+// AuthZSimpleProperties are the properties of an object that lets one in.
+type AuthZSimpleProperties struct {
+	Identity string `qapi:"identity"` // whom
+}
+
+// TlsCredsProperties are the properties of all kinds of credentials for TLS.
+type TlsCredsProperties struct {
+	VerifyPeer *bool                    `qapi:"verify-peer"` // the other end must show who it is; on by default
+	Dir        *string                  `qapi:"dir"`         // the folder that they are in
+	Endpoint   *QCryptoTLSCredsEndpoint `qapi:"endpoint"`    // client by default
+	Priority   *string                  `qapi:"priority"`    // ciphers are chosen by Go's library whatever it says
+}
+
+// TlsCredsX509Properties are those of certificates.
+type TlsCredsX509Properties struct {
+	TlsCredsProperties
+	SanityCheck *bool `qapi:"sanity-check"` // refuse what is out of date; on by default
+}
+
+// QCryptoTLSCredsEndpoint is an end of a connection.
+type QCryptoTLSCredsEndpoint string
+
+// The ends.
+const (
+	QCryptoTLSCredsEndpointClient QCryptoTLSCredsEndpoint = "client"
+	QCryptoTLSCredsEndpointServer QCryptoTLSCredsEndpoint = "server"
+)

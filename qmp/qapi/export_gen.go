@@ -616,6 +616,168 @@ func (x *BlockExportDeletedEvent) EncodeQAPI(e *Encoder) {
 	e.EndObject()
 }
 
+// DecodeQAPI implements Decodable.
+func (x *AuthZSimpleProperties) DecodeQAPI(v Value) error {
+	o, err := v.object()
+	if err != nil {
+		return err
+	}
+	if err := x.decodeMembers(&o); err != nil {
+		return err
+	}
+	return o.finish()
+}
+
+func (x *AuthZSimpleProperties) decodeMembers(o *object) error {
+	if m, ok := o.take("identity"); !ok {
+		return missing("identity")
+	} else if err := decodeString(m, &x.Identity); err != nil {
+		return within("identity", err)
+	}
+	return nil
+}
+
+// EncodeQAPI implements Encodable.
+func (x *AuthZSimpleProperties) EncodeQAPI(e *Encoder) {
+	e.BeginObject()
+	e.Key("identity")
+	e.String(x.Identity)
+	e.EndObject()
+}
+
+// DecodeQAPI implements Decodable.
+func (x *TlsCredsProperties) DecodeQAPI(v Value) error {
+	o, err := v.object()
+	if err != nil {
+		return err
+	}
+	if err := x.decodeMembers(&o); err != nil {
+		return err
+	}
+	return o.finish()
+}
+
+func (x *TlsCredsProperties) decodeMembers(o *object) error {
+	if m, ok := o.take("verify-peer"); ok {
+		x.VerifyPeer = new(bool)
+		if err := decodeBool(m, x.VerifyPeer); err != nil {
+			return within("verify-peer", err)
+		}
+	}
+	if m, ok := o.take("dir"); ok {
+		x.Dir = new(string)
+		if err := decodeString(m, x.Dir); err != nil {
+			return within("dir", err)
+		}
+	}
+	if m, ok := o.take("endpoint"); ok {
+		x.Endpoint = new(QCryptoTLSCredsEndpoint)
+		if err := x.Endpoint.DecodeQAPI(m); err != nil {
+			return within("endpoint", err)
+		}
+	}
+	if m, ok := o.take("priority"); ok {
+		x.Priority = new(string)
+		if err := decodeString(m, x.Priority); err != nil {
+			return within("priority", err)
+		}
+	}
+	return nil
+}
+
+// EncodeQAPI implements Encodable.
+func (x *TlsCredsProperties) EncodeQAPI(e *Encoder) {
+	e.BeginObject()
+	if x.Dir != nil {
+		e.Key("dir")
+		e.String(*x.Dir)
+	}
+	if x.Endpoint != nil {
+		e.Key("endpoint")
+		x.Endpoint.EncodeQAPI(e)
+	}
+	if x.VerifyPeer != nil {
+		e.Key("verify-peer")
+		e.Bool(*x.VerifyPeer)
+	}
+	if x.Priority != nil {
+		e.Key("priority")
+		e.String(*x.Priority)
+	}
+	e.EndObject()
+}
+
+// DecodeQAPI implements Decodable.
+func (x *TlsCredsX509Properties) DecodeQAPI(v Value) error {
+	o, err := v.object()
+	if err != nil {
+		return err
+	}
+	if err := x.decodeMembers(&o); err != nil {
+		return err
+	}
+	return o.finish()
+}
+
+func (x *TlsCredsX509Properties) decodeMembers(o *object) error {
+	if err := x.TlsCredsProperties.decodeMembers(o); err != nil {
+		return err
+	}
+	if m, ok := o.take("sanity-check"); ok {
+		x.SanityCheck = new(bool)
+		if err := decodeBool(m, x.SanityCheck); err != nil {
+			return within("sanity-check", err)
+		}
+	}
+	return nil
+}
+
+// EncodeQAPI implements Encodable.
+func (x *TlsCredsX509Properties) EncodeQAPI(e *Encoder) {
+	e.BeginObject()
+	if x.SanityCheck != nil {
+		e.Key("sanity-check")
+		e.Bool(*x.SanityCheck)
+	}
+	if x.TlsCredsProperties.Dir != nil {
+		e.Key("dir")
+		e.String(*x.TlsCredsProperties.Dir)
+	}
+	if x.TlsCredsProperties.Endpoint != nil {
+		e.Key("endpoint")
+		x.TlsCredsProperties.Endpoint.EncodeQAPI(e)
+	}
+	if x.TlsCredsProperties.VerifyPeer != nil {
+		e.Key("verify-peer")
+		e.Bool(*x.TlsCredsProperties.VerifyPeer)
+	}
+	if x.TlsCredsProperties.Priority != nil {
+		e.Key("priority")
+		e.String(*x.TlsCredsProperties.Priority)
+	}
+	e.EndObject()
+}
+
+// DecodeQAPI implements Decodable.
+func (x *QCryptoTLSCredsEndpoint) DecodeQAPI(v Value) error {
+	s, err := v.enum()
+	if err != nil {
+		return err
+	}
+	switch string(s) {
+	case "client":
+		*x = QCryptoTLSCredsEndpointClient
+	case "server":
+		*x = QCryptoTLSCredsEndpointServer
+	default:
+		return notOneOf(s)
+	}
+	return nil
+}
+
+// EncodeQAPI implements Encodable.
+func (x *QCryptoTLSCredsEndpoint) EncodeQAPI(e *Encoder) { e.String(string(*x)) }
+
 // exportSchema describes what the file declares.
 var exportSchema = []entity{
 	{name: "SocketAddress", meta: SchemaMetaTypeObject, members: []field{
@@ -682,6 +844,26 @@ var exportSchema = []entity{
 	}},
 	{name: "BlockExportDeletedEvent", meta: SchemaMetaTypeObject, members: []field{
 		{name: "id", typ: "str"},
+	}},
+	{name: "AuthZSimpleProperties", meta: SchemaMetaTypeObject, members: []field{
+		{name: "identity", typ: "str"},
+	}},
+	{name: "TlsCredsProperties", meta: SchemaMetaTypeObject, members: []field{
+		{name: "verify-peer", typ: "bool", optional: true},
+		{name: "dir", typ: "str", optional: true},
+		{name: "endpoint", typ: "QCryptoTLSCredsEndpoint", optional: true},
+		{name: "priority", typ: "str", optional: true},
+	}},
+	{name: "TlsCredsX509Properties", meta: SchemaMetaTypeObject, members: []field{
+		{name: "verify-peer", typ: "bool", optional: true},
+		{name: "dir", typ: "str", optional: true},
+		{name: "endpoint", typ: "QCryptoTLSCredsEndpoint", optional: true},
+		{name: "priority", typ: "str", optional: true},
+		{name: "sanity-check", typ: "bool", optional: true},
+	}},
+	{name: "QCryptoTLSCredsEndpoint", meta: SchemaMetaTypeEnum, members: []field{
+		{name: "client"},
+		{name: "server"},
 	}},
 	{name: "nbd-server-start", meta: SchemaMetaTypeCommand, arg: "NbdServerStartArgs", ret: "Empty"},
 	{name: "nbd-server-add", meta: SchemaMetaTypeCommand, arg: "NbdServerAddOptions", ret: "Empty", features: []string{"deprecated"}},

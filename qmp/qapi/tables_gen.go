@@ -6,8 +6,8 @@ package qapi
 var schemaTables = [][]entity{
 	acpiSchema,
 	blockSchema,
-	blockbitmapSchema,
 	blockaccountSchema,
+	blockbitmapSchema,
 	blockcreateSchema,
 	blockinfoSchema,
 	blockqcow2Schema,
