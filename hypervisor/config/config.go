@@ -116,6 +116,22 @@ type Object struct {
 	Secret *Secret
 	Thread *IOThread
 	Limits *throttle.Limits // of a throttle-group
+	TLS    *TLSCreds
+	Authz  *Authz
+}
+
+// TLSCreds is tls-creds-x509.
+type TLSCreds struct {
+	Dir         string `prop:"dir" desc:"folder with the certificates and the key"`
+	Endpoint    string `prop:"endpoint" default:"client" desc:"server or client"`
+	VerifyPeer  bool   `prop:"verify-peer" default:"on" desc:"the other end must show a certificate"`
+	SanityCheck bool   `prop:"sanity-check" default:"on" desc:"refuse certificates that are out of date"`
+	Priority    string `prop:"priority" desc:"accepted; ciphers are those of Go's library"`
+}
+
+// Authz is authz-simple.
+type Authz struct {
+	Identity string `prop:"identity" desc:"who may come in"`
 }
 
 // MemoryBackend is memory-backend-ram, -memfd or -file.

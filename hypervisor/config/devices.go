@@ -47,7 +47,7 @@ func (p *parser) addDevice(driver string, props ...pair) error {
 	return p.buildDevice(append(pairs{{"driver", driver}}, props...))
 }
 
-var objectTypes = []string{"iothread", "memory-backend-file", "memory-backend-memfd", "memory-backend-ram", "rng-builtin", "rng-random", "secret", "throttle-group"}
+var objectTypes = []string{"authz-simple", "iothread", "memory-backend-file", "memory-backend-memfd", "memory-backend-ram", "rng-builtin", "rng-random", "secret", "throttle-group", "tls-creds-x509"}
 
 // ObjectProps returns the struct that has the properties of objects of a type, at their
 // defaults; nil for what is no type of objects.
@@ -95,6 +95,10 @@ func newObject(t string) (Object, error) {
 	case t == "throttle-group":
 		l := throttle.None()
 		return Object{Type: t, Limits: &l}, nil
+	case t == "tls-creds-x509":
+		return Object{Type: t, TLS: &TLSCreds{}}, nil
+	case t == "authz-simple":
+		return Object{Type: t, Authz: &Authz{}}, nil
 	}
 	return Object{}, fmt.Errorf("invalid object type: %s%s", t, qdev.Near(t, objectTypes))
 }
@@ -110,6 +114,10 @@ func (o *Object) Props() any {
 		return o.Secret
 	case o.Limits != nil:
 		return &struct{}{}
+	case o.TLS != nil:
+		return o.TLS
+	case o.Authz != nil:
+		return o.Authz
 	}
 	return o.Thread
 }
@@ -157,6 +165,9 @@ func objectOf(ps pairs) (Object, error) {
 	}
 	if s := o.Secret; s != nil && (s.Data == "") == (s.File == "") {
 		return o, errors.New("one of 'data' and 'file' is needed")
+	}
+	if c := o.TLS; c != nil && c.Endpoint != "client" && c.Endpoint != "server" {
+		return o, fmt.Errorf("Parameter 'endpoint' does not accept value '%s'", c.Endpoint)
 	}
 	return o, nil
 }

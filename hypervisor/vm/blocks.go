@@ -232,6 +232,7 @@ func (v *VM) claimDrive(name string, in *qdev.Instance) (*drive, error) {
 		d.user = nil
 		// A -drive goes with the device that had it, but not with one that could not be made.
 		if d.id == "" || slices.Contains(v.tree.Devices(), in) {
+			v.exports.DriveGone(d.id)
 			return v.blocks.remove(d)
 		}
 		return nil

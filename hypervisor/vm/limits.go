@@ -54,7 +54,12 @@ func (v *VM) newFront(c *config.Drive) *disk.Front {
 
 // addObject makes an object.
 func (v *VM) addObject(o config.Object) error {
-	if o.Limits == nil || v.objects.find(o.ID) != nil {
+	switch {
+	case v.objects.find(o.ID) != nil:
+		return v.objects.add(o)
+	case o.TLS != nil:
+		return v.addCredentials(o)
+	case o.Limits == nil:
 		return v.objects.add(o)
 	}
 	if _, err := v.blocks.groups.Add(o.ID, *o.Limits); err != nil {

@@ -40,6 +40,7 @@ func (v *VM) openMonitors(ctx context.Context) error {
 	netqmp.Register(table, v)
 	blockqmp.Register(table, v)
 	blockqmp.RegisterJobs(table, v)
+	blockqmp.RegisterExports(table, v)
 	vmqmp.RegisterSystem(table, v)
 	devqmp.RegisterPCI(table, v.pciHost)
 	devqmp.RegisterVirtio(table, v)

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 
+	"hv/block/tlscreds"
 	"hv/hypervisor/config"
 )
 
@@ -12,10 +14,15 @@ import (
 type object struct {
 	config.Object
 	users int
+	creds *tlscreds.Creds // of a tls-creds object
 }
 
 // objects is a VM's user-creatable objects, in the order in which they came.
-type objects struct{ all []*object }
+type objects struct {
+	all []*object
+	// identities are those of authz-simple objects, by id. Any goroutine may look.
+	identities sync.Map
+}
 
 func (o *objects) find(id string) *object {
 	i := slices.IndexFunc(o.all, func(x *object) bool { return x.ID == id })
@@ -30,6 +37,9 @@ func (o *objects) add(cfg config.Object) error {
 		return fmt.Errorf("attempt to add duplicate property '%s' to object (type 'container')", cfg.ID)
 	}
 	o.all = append(o.all, &object{Object: cfg})
+	if cfg.Authz != nil {
+		o.identities.Store(cfg.ID, cfg.Authz.Identity)
+	}
 	return nil
 }
 
@@ -41,6 +51,7 @@ func (o *objects) remove(id string) error {
 	case x.users > 0:
 		return fmt.Errorf("object '%s' is in use, can not be deleted", id)
 	}
+	o.identities.Delete(id)
 	o.all = slices.DeleteFunc(o.all, func(y *object) bool { return y == x })
 	return nil
 }

@@ -13,7 +13,7 @@ import (
 // abstracts are the types of which there are no objects, each with its parent.
 var abstracts = [][2]string{
 	{"device", "object"}, {"bus", "object"}, {"machine", "object"}, {"memory-backend", "object"}, {"rng-backend", "object"},
-	{"secret_common", "object"}, {"chardev", "object"}, {"chardev-fd", "chardev"},
+	{"secret_common", "object"}, {"tls-creds", "object"}, {"authz", "object"}, {"chardev", "object"}, {"chardev-fd", "chardev"},
 	{"pci-device", "device"}, {"isa-device", "device"}, {"sys-bus-device", "device"}, {"cpu", "device"}, {"virtio-device", "device"},
 	{"virtio-serial-port", "device"}, {"x86_64-cpu", "cpu"}, {"x86-machine", "machine"}, {"generic-pc-machine", "x86-machine"},
 	{"pci-host-bridge", "sys-bus-device"}, {"pcie-host-bridge", "pci-host-bridge"}, {"virtio-pci", "pci-device"}, {"virtio-bus", "bus"},
@@ -26,7 +26,7 @@ var abstracts = [][2]string{
 var concretes = [][2]string{
 	{"container", "object"}, {"PCI", "bus"}, {"PCIE", "PCI"}, {"ISA", "bus"}, {"virtio-pci-bus", "virtio-bus"}, {"virtio-serial-bus", "bus"},
 	{"q35-pcihost", "pcie-host-bridge"}, {"mch", "pci-device"}, {"ICH9-LPC", "pci-device"}, {"mc146818rtc", "isa-device"}, {"i8042", "isa-device"},
-	{"rng-random", "rng-backend"}, {"rng-builtin", "rng-backend"}, {"secret", "secret_common"}, {"throttle-group", "object"},
+	{"rng-random", "rng-backend"}, {"rng-builtin", "rng-backend"}, {"secret", "secret_common"}, {"throttle-group", "object"}, {"tls-creds-x509", "tls-creds"}, {"authz-simple", "authz"},
 	{"memory-backend-ram", "memory-backend"}, {"memory-backend-file", "memory-backend"}, {"memory-backend-memfd", "memory-backend"},
 	{"pc-q35-7.2-machine", "generic-pc-machine"}, {"microvm-machine", "x86-machine"}, {"none-machine", "machine"},
 }

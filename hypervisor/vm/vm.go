@@ -16,6 +16,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"hv/block/export"
 	"hv/block/jobs"
 	"hv/devices/qdev"
 	"hv/devices/virtio/virtioballoon"
@@ -63,6 +64,7 @@ type VM struct {
 	chardevs   chardev.Registry
 	blocks     blocks
 	jobs       *jobs.Manager
+	exports    *export.Registry
 	nets       netdevs
 	objects    objects
 	macs       macs
@@ -95,6 +97,7 @@ func New(ctx context.Context, cfg *config.Config, opt Options) (*VM, error) {
 	}, func() { v.hw.board.PowerButton() })
 	v.undo.later(func() error { v.events.Close(); return nil })
 	v.makeJobs()
+	v.makeExports()
 	if err := v.build(ctx); err != nil {
 		now, cancel := context.WithCancel(ctx)
 		cancel()

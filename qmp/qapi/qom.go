@@ -76,6 +76,7 @@ type ObjectType string
 
 // The types.
 const (
+	ObjectTypeAuthzSimple        ObjectType = "authz-simple"         // lets one in
 	ObjectTypeIothread           ObjectType = "iothread"             // a thread for I/O
 	ObjectTypeMemoryBackendFile  ObjectType = "memory-backend-file"  // RAM in a file
 	ObjectTypeMemoryBackendMemfd ObjectType = "memory-backend-memfd" // RAM in a memfd
@@ -84,12 +85,14 @@ const (
 	ObjectTypeRngRandom          ObjectType = "rng-random"           // entropy from a device
 	ObjectTypeSecret             ObjectType = "secret"               // a password or key
 	ObjectTypeThrottleGroup      ObjectType = "throttle-group"       // limits of block nodes and disks
+	ObjectTypeTlsCredsX509       ObjectType = "tls-creds-x509"       // certificates
 )
 
 // ObjectOptions describes an object that is to be made.
 type ObjectOptions struct {
 	QomType       ObjectType                    `qapi:"qom-type,discriminator"`
 	Id            string                        `qapi:"id"`
+	AuthzSimple   *AuthZSimpleProperties        `qapi:",branch=authz-simple"`
 	Iothread      *IothreadProperties           `qapi:",branch=iothread"`
 	MemoryFile    *MemoryBackendFileProperties  `qapi:",branch=memory-backend-file"`
 	MemoryMemfd   *MemoryBackendMemfdProperties `qapi:",branch=memory-backend-memfd"`
@@ -97,6 +100,7 @@ type ObjectOptions struct {
 	RngRandom     *RngRandomProperties          `qapi:",branch=rng-random"`
 	Secret        *SecretProperties             `qapi:",branch=secret"`
 	ThrottleGroup *ThrottleGroupProperties      `qapi:",branch=throttle-group"`
+	TLSX509       *TlsCredsX509Properties       `qapi:",branch=tls-creds-x509"`
 }
 
 // IothreadProperties are the properties of an iothread; it has none that mean anything

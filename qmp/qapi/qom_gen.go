@@ -344,6 +344,8 @@ func (x *ObjectType) DecodeQAPI(v Value) error {
 		return err
 	}
 	switch string(s) {
+	case "authz-simple":
+		*x = ObjectTypeAuthzSimple
 	case "iothread":
 		*x = ObjectTypeIothread
 	case "memory-backend-file":
@@ -360,6 +362,8 @@ func (x *ObjectType) DecodeQAPI(v Value) error {
 		*x = ObjectTypeSecret
 	case "throttle-group":
 		*x = ObjectTypeThrottleGroup
+	case "tls-creds-x509":
+		*x = ObjectTypeTlsCredsX509
 	default:
 		return notOneOf(s)
 	}
@@ -393,6 +397,9 @@ func (x *ObjectOptions) decodeMembers(o *object) error {
 		return within("id", err)
 	}
 	switch x.QomType {
+	case ObjectTypeAuthzSimple:
+		x.AuthzSimple = new(AuthZSimpleProperties)
+		return x.AuthzSimple.decodeMembers(o)
 	case ObjectTypeIothread:
 		x.Iothread = new(IothreadProperties)
 		return x.Iothread.decodeMembers(o)
@@ -414,6 +421,9 @@ func (x *ObjectOptions) decodeMembers(o *object) error {
 	case ObjectTypeThrottleGroup:
 		x.ThrottleGroup = new(ThrottleGroupProperties)
 		return x.ThrottleGroup.decodeMembers(o)
+	case ObjectTypeTlsCredsX509:
+		x.TLSX509 = new(TlsCredsX509Properties)
+		return x.TLSX509.decodeMembers(o)
 	}
 	return nil
 }
@@ -457,6 +467,10 @@ func (x *ObjectOptions) EncodeQAPI(e *Encoder) {
 		e.Key("x-iops-read-max-length")
 		e.Int(*x.ThrottleGroup.XIopsReadMaxLength)
 	}
+	if x.TLSX509 != nil && x.TLSX509.SanityCheck != nil {
+		e.Key("sanity-check")
+		e.Bool(*x.TLSX509.SanityCheck)
+	}
 	if x.ThrottleGroup != nil && x.ThrottleGroup.XBpsTotalMaxLength != nil {
 		e.Key("x-bps-total-max-length")
 		e.Int(*x.ThrottleGroup.XBpsTotalMaxLength)
@@ -499,6 +513,10 @@ func (x *ObjectOptions) EncodeQAPI(e *Encoder) {
 		e.Key("x-bps-read")
 		e.Int(*x.ThrottleGroup.XBpsRead)
 	}
+	if x.TLSX509 != nil && x.TLSX509.TlsCredsProperties.Dir != nil {
+		e.Key("dir")
+		e.String(*x.TLSX509.TlsCredsProperties.Dir)
+	}
 	if x.ThrottleGroup != nil && x.ThrottleGroup.XBpsWriteMaxLength != nil {
 		e.Key("x-bps-write-max-length")
 		e.Int(*x.ThrottleGroup.XBpsWriteMaxLength)
@@ -530,6 +548,10 @@ func (x *ObjectOptions) EncodeQAPI(e *Encoder) {
 	if x.ThrottleGroup != nil && x.ThrottleGroup.XBpsTotalMax != nil {
 		e.Key("x-bps-total-max")
 		e.Int(*x.ThrottleGroup.XBpsTotalMax)
+	}
+	if x.TLSX509 != nil && x.TLSX509.TlsCredsProperties.Endpoint != nil {
+		e.Key("endpoint")
+		x.TLSX509.TlsCredsProperties.Endpoint.EncodeQAPI(e)
 	}
 	if x.ThrottleGroup != nil && x.ThrottleGroup.XIopsWriteMax != nil {
 		e.Key("x-iops-write-max")
@@ -587,6 +609,14 @@ func (x *ObjectOptions) EncodeQAPI(e *Encoder) {
 		e.Key("dump")
 		e.Bool(*x.MemoryFile.MemoryBackendProperties.Dump)
 	}
+	if x.TLSX509 != nil && x.TLSX509.TlsCredsProperties.VerifyPeer != nil {
+		e.Key("verify-peer")
+		e.Bool(*x.TLSX509.TlsCredsProperties.VerifyPeer)
+	}
+	if x.AuthzSimple != nil {
+		e.Key("identity")
+		e.String(x.AuthzSimple.Identity)
+	}
 	if x.ThrottleGroup != nil && x.ThrottleGroup.XBpsWrite != nil {
 		e.Key("x-bps-write")
 		e.Int(*x.ThrottleGroup.XBpsWrite)
@@ -594,6 +624,10 @@ func (x *ObjectOptions) EncodeQAPI(e *Encoder) {
 	if x.ThrottleGroup != nil && x.ThrottleGroup.XBpsWriteMax != nil {
 		e.Key("x-bps-write-max")
 		e.Int(*x.ThrottleGroup.XBpsWriteMax)
+	}
+	if x.TLSX509 != nil && x.TLSX509.TlsCredsProperties.Priority != nil {
+		e.Key("priority")
+		e.String(*x.TLSX509.TlsCredsProperties.Priority)
 	}
 	if x.MemoryMemfd != nil && x.MemoryMemfd.Seal != nil {
 		e.Key("seal")
@@ -1056,6 +1090,7 @@ var qomSchema = []entity{
 		{name: "typename", typ: "str"},
 	}},
 	{name: "ObjectType", meta: SchemaMetaTypeEnum, members: []field{
+		{name: "authz-simple"},
 		{name: "iothread"},
 		{name: "memory-backend-file"},
 		{name: "memory-backend-memfd"},
@@ -1064,11 +1099,13 @@ var qomSchema = []entity{
 		{name: "rng-random"},
 		{name: "secret"},
 		{name: "throttle-group"},
+		{name: "tls-creds-x509"},
 	}},
 	{name: "ObjectOptions", meta: SchemaMetaTypeObject, members: []field{
 		{name: "qom-type", typ: "ObjectType"},
 		{name: "id", typ: "str"},
 	}, tag: "qom-type", variants: []field{
+		{name: "authz-simple", typ: "AuthZSimpleProperties"},
 		{name: "iothread", typ: "IothreadProperties"},
 		{name: "memory-backend-file", typ: "MemoryBackendFileProperties"},
 		{name: "memory-backend-memfd", typ: "MemoryBackendMemfdProperties"},
@@ -1077,6 +1114,7 @@ var qomSchema = []entity{
 		{name: "rng-random", typ: "RngRandomProperties"},
 		{name: "secret", typ: "SecretProperties"},
 		{name: "throttle-group", typ: "ThrottleGroupProperties"},
+		{name: "tls-creds-x509", typ: "TlsCredsX509Properties"},
 	}},
 	{name: "IothreadProperties", meta: SchemaMetaTypeObject, members: []field{}},
 	{name: "MemoryBackendProperties", meta: SchemaMetaTypeObject, members: []field{

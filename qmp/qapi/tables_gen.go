@@ -23,6 +23,7 @@ var schemaTables = [][]entity{
 	deviceSchema,
 	dumpSchema,
 	errorSchema,
+	exportSchema,
 	fdsetsSchema,
 	humanSchema,
 	introspectSchema,
