@@ -13,8 +13,6 @@ import (
 	"errors"
 	"time"
 
-	"hv/block/account"
-	"hv/block/throttle"
 	"hv/devices/qdev"
 	"hv/qmp/qapi"
 )
@@ -34,6 +32,8 @@ type Config struct {
 
 	Objects []Object
 	Drives  []Drive
+	// Snapshot has writes to drives go to temporary files, unless the drive says otherwise.
+	Snapshot bool
 	// Blockdevs are the nodes of -blockdev.
 	Blockdevs []*qapi.BlockdevOptions
 	Netdevs   []Netdev
@@ -148,29 +148,6 @@ type Secret struct {
 
 // IOThread is an iothread object.
 type IOThread struct{}
-
-// Drive is a disk's back end, as -drive describes it.
-type Drive struct {
-	ID       string `prop:"id"`
-	File     string `prop:"file"`
-	ReadOnly bool   `prop:"readonly"`
-	Direct   bool   `prop:"cache.direct"`
-	NoFlush  bool   `prop:"cache.no-flush"`
-	Discard  string `prop:"discard" default:"unmap"`
-	AIO      string `prop:"aio" default:"io_uring"`
-	Locking  string `prop:"locking" default:"auto"`
-	// Attach makes a virtio-blk-pci device of its own for it (if=virtio).
-	Attach bool
-	// WriteThrough is cache=writethrough or directsync.
-	WriteThrough bool
-	DetectZeroes string `prop:"detect-zeroes" default:"off"`
-	// Limits are those of Group, which is named as the drive is if it is empty.
-	Limits throttle.Limits
-	Group  string
-	Stats  account.Config
-	// CopyOnRead has what is read from backing files written to the image.
-	CopyOnRead bool
-}
 
 // Netdev is a host network back end.
 type Netdev struct {

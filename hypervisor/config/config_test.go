@@ -91,7 +91,7 @@ func TestDevicesAndBackends(t *testing.T) {
 	c := parse(t, "-drive file=a,,b.img,if=none,id=d0,format=raw,cache=none -device virtio-blk,drive=d0,addr=0x4.1,num-queues=4,id=x "+
 		"-netdev tap,id=n0,ifname=tap0,script=no -device {\"driver\":\"virtio-net-pci\",\"netdev\":\"n0\",\"bus\":\"pcie.0\"} "+
 		"-global virtio-blk-pci.serial=abc -set device.x.num-queues=2 -nic tap,ifname=t1,mac=52:54:00:00:00:09")
-	if d := c.Drives[0]; d.File != "a,b.img" || !d.Direct || d.WriteThrough || d.ID != "d0" {
+	if d := c.Drives[0]; d.File != "a,b.img" || d.Options.Sub("cache")["direct"] != "on" || d.WriteThrough || d.ID != "d0" {
 		t.Errorf("drive %+v", d)
 	}
 	blk := c.Devices[0]
@@ -215,12 +215,17 @@ func TestRefusals(t *testing.T) {
 		"-device virtio-blk-pci,num-queues=x": "num-queues",
 		"-device virtio-blk-pci,num_queues=1": "near: num-queues",
 		"-device virtio-blk-pci,id=1x":        "identifier",
-		"-drive file=x":                       "if=",
 		"-drive if=ide,file=x":                "ide",
-		"-drive if=none,file=x,format=qcow2":  "qcow2",
+		"-drive format=raw,driver=raw,file=x": "Cannot specify both 'driver' and 'format'",
 		"-drive if=none,file=x,cache=foo":     "cache",
-		"-drive if=none,file=x,foo=1":         "Invalid parameter 'foo'",
-		"-drive if=none,format=raw":           "'file' is missing",
+		"-drive if=none,file=x,snapshot=1":    "Parameter 'snapshot' expects 'on' or 'off'",
+		"-drive if=none,file=x,aio=fast":      "invalid aio option",
+		"-drive if=none,file=x,media=tape":    "'tape' invalid media",
+		"-drive if=none,file=x,rerror=enospc": "'enospc' invalid read error action",
+		"-drive if=none,file=x,werror=jump":   "'jump' invalid write error action",
+		"-drive bps=1,throttling.bps-total=2": "can't be used at the same time",
+		"-drive if=virtio":                    "Device needs media, but drive is empty",
+		"-drive if=none,file=x,serial=1":      "serial= belongs to the -device",
 		"-drive if=none,file=x,id=a -drive if=none,file=y,id=a": "Duplicate",
 		"-netdev user,id=n":                                   "only tap",
 		"-netdev tap":                                         "identifier",

@@ -6,16 +6,45 @@ import (
 	"slices"
 	"strings"
 
+	"hv/block/account"
 	"hv/block/blockopts"
+	"hv/block/throttle"
 	"hv/devices/qdev"
 	"hv/qmp/qapi"
 )
 
+// Drive is a -drive: a node, and how a disk uses it.
+type Drive struct {
+	Text    string // what was written
+	ID      string
+	File    string         // name of a file, or what stands for one; may be empty
+	Options blockopts.Tree // of the node
+	AIO     string         // of files below, empty for what they say
+	// Attach makes a virtio-blk-pci device of its own for it (if=virtio).
+	Attach   bool
+	ReadOnly bool
+	// WriteThrough has each write durable when it completes.
+	WriteThrough bool
+	// Snapshot has writes go to a temporary file.
+	Snapshot bool
+	// ReadError and WriteError say what becomes of errors, empty for the default.
+	ReadError, WriteError string
+	// Limits are those of Group, which is named as the drive is if it is empty.
+	Limits throttle.Limits
+	Group  string
+	Stats  account.Config
+	// CopyOnRead has what is read from backing files written to the image.
+	CopyOnRead bool
+}
+
+// Empty tells that there is no medium.
+func (d *Drive) Empty() bool { return d.File == "" && len(d.Options) == 0 }
+
 // cacheModes are the values of cache=, as cache.writeback, cache.direct and
 // cache.no-flush.
-var cacheModes = map[string][3]bool{
-	"writeback": {true, false, false}, "none": {true, true, false}, "unsafe": {true, false, true},
-	"writethrough": {false, false, false}, "directsync": {false, true, false},
+var cacheModes = map[string][3]string{
+	"writeback": {"on", "off", "off"}, "none": {"on", "on", "off"}, "off": {"on", "on", "off"}, "unsafe": {"on", "off", "on"},
+	"writethrough": {"off", "off", "off"}, "directsync": {"off", "on", "off"},
 }
 
 func (p *parser) drive(arg string) error {
@@ -26,46 +55,198 @@ func (p *parser) drive(arg string) error {
 	if f, _ := ps.get("format"); wantsHelp(f) {
 		return p.help("drive", "")
 	}
-	p.addGroup("drive", arg, ps, p.buildDrive)
+	p.addGroup("drive", arg, ps, func(ps pairs) error { return p.buildDrive(arg, ps) })
 	return nil
 }
 
-func (p *parser) buildDrive(ps pairs) error {
-	var d Drive
+// buildDrive reads a -drive: what is not for the disk describes its node.
+func (p *parser) buildDrive(text string, ps pairs) error {
+	d := Drive{Text: text, Attach: true, Snapshot: p.cfg.Snapshot, Options: blockopts.Tree{}}
 	if err := d.takeAccounts(&ps); err != nil {
 		return err
 	}
-	for _, kv := range []struct {
-		key   string
-		apply func(string) error
-	}{
-		{"if", d.setInterface}, {"format", checkFormat}, {"cache", d.setCache}, {"media", checkMedia}, {"read-only", d.setReadOnly},
-	} {
-		if v, ok := ps.take(kv.key); ok {
-			if err := kv.apply(v); err != nil {
-				return err
-			}
-		} else if kv.key == "if" {
-			return errors.New("if=none or if=virtio is needed: there is no IDE")
-		}
+	if err := ps.rename("readonly", "read-only"); err != nil {
+		return err
+	}
+	if err := ps.cacheMode(); err != nil {
+		return err
 	}
 	serial, hasSerial := ps.take("serial")
-	if hasSerial && !d.Attach {
-		return errors.New("serial= belongs to the -device")
+	media := "disk"
+	for _, o := range []struct {
+		key  string
+		read func(string) error
+	}{
+		{"id", func(s string) error { d.ID = s; return qdev.CheckID(s) }},
+		{"file", func(s string) error { d.File = s; return nil }},
+		{"if", d.setInterface},
+		{"media", func(s string) error { media = s; return checkMedia(s) }},
+		{"read-only", readSwitch("read-only", &d.ReadOnly)},
+		{"snapshot", readSwitch("snapshot", &d.Snapshot)},
+		{"aio", d.setAIO},
+		{"cache.writeback", func(s string) error { return notSwitch("cache.writeback", s, &d.WriteThrough) }},
+		{"format", func(s string) error { return d.setFormat(s, ps) }},
+		{"rerror", func(s string) error { d.ReadError = s; return checkAction(s, "read", "ignore", "stop", "report") }},
+		{"werror", func(s string) error { d.WriteError = s; return checkAction(s, "write", "ignore", "stop", "report", "enospc") }},
+	} {
+		if v, ok := ps.take(o.key); ok {
+			if err := o.read(v); err != nil {
+				return err
+			}
+		}
 	}
-	keep := d
-	if err := decode(ps, &d); err != nil {
-		return err
-	}
-	d.ReadOnly = d.ReadOnly || keep.ReadOnly
-	d.Direct = d.Direct || keep.Direct
-	d.NoFlush = d.NoFlush || keep.NoFlush
+	d.ReadOnly = d.ReadOnly || media == "cdrom"
 	if d.ID == "" {
-		d.ID = fmt.Sprintf("virtio%d", len(p.cfg.Drives))
+		d.ID = p.driveID(d.Attach)
 	}
-	if err := p.addDrive(d); err != nil {
+	if err := d.describe(ps); err != nil {
 		return err
 	}
+	return p.addDrive(d, serial, hasSerial)
+}
+
+// rename has an option go by its other name.
+func (ps *pairs) rename(from, to string) error {
+	v, ok := ps.take(from)
+	if !ok {
+		return nil
+	}
+	if _, both := ps.get(to); both {
+		return fmt.Errorf("'%s' and its alias '%s' can't be used at the same time", to, from)
+	}
+	*ps = append(*ps, pair{to, v})
+	return nil
+}
+
+// cacheMode has cache= be what it stands for, where that is not said.
+func (ps *pairs) cacheMode() error {
+	v, ok := ps.take("cache")
+	if !ok {
+		return nil
+	}
+	mode, ok := cacheModes[v]
+	if !ok {
+		return errors.New("invalid cache option")
+	}
+	for i, key := range []string{"cache.writeback", "cache.direct", "cache.no-flush"} {
+		if _, said := ps.get(key); !said {
+			*ps = append(*ps, pair{key, mode[i]})
+		}
+	}
+	return nil
+}
+
+func readSwitch(key string, to *bool) func(string) error {
+	return func(s string) error {
+		on, err := qdev.ParseBool(s)
+		if err != nil {
+			return fmt.Errorf("Parameter '%s' expects 'on' or 'off'", key)
+		}
+		*to = on
+		return nil
+	}
+}
+
+func notSwitch(key, s string, to *bool) error {
+	var on bool
+	err := readSwitch(key, &on)(s)
+	*to = !on
+	return err
+}
+
+func (d *Drive) setInterface(v string) error {
+	if v != "none" && v != "virtio" {
+		return fmt.Errorf("unsupported bus type '%s'", v)
+	}
+	d.Attach = v == "virtio"
+	return nil
+}
+
+func (d *Drive) setAIO(v string) error {
+	if !slices.Contains([]string{"io_uring", "threads", "native"}, v) {
+		return errors.New("invalid aio option")
+	}
+	d.AIO = v
+	return nil
+}
+
+func (d *Drive) setFormat(v string, ps pairs) error {
+	if _, both := ps.get("driver"); both {
+		return errors.New("Cannot specify both 'driver' and 'format'")
+	}
+	d.Options["driver"] = v
+	return nil
+}
+
+func checkMedia(v string) error {
+	if v != "disk" && v != "cdrom" {
+		return fmt.Errorf("'%s' invalid media", v)
+	}
+	return nil
+}
+
+func checkAction(v, what string, allowed ...string) error {
+	if !slices.Contains(allowed, v) {
+		return fmt.Errorf("'%s' invalid %s error action", v, what)
+	}
+	return nil
+}
+
+// driveID makes an id for a drive without one.
+func (p *parser) driveID(attached bool) string {
+	prefix := "none"
+	if attached {
+		prefix = "virtio"
+	}
+	n := 0
+	for _, other := range p.cfg.Drives {
+		if other.Attach == attached {
+			n++
+		}
+	}
+	return fmt.Sprintf("%s%d", prefix, n)
+}
+
+// describe reads what is left: options of the node, but for what is for disks.
+func (d *Drive) describe(ps pairs) error {
+	for _, kv := range ps {
+		key := kv.key
+		if key == "locking" {
+			key = "file.locking"
+		}
+		if err := d.Options.Put(key, kv.value); err != nil {
+			return err
+		}
+	}
+	if d.Empty() {
+		return nil
+	}
+	d.Options["read-only"] = d.ReadOnly
+	for key, value := range map[string]any{"auto-read-only": true, "discard": "unmap"} {
+		if _, said := d.Options[key]; !said {
+			d.Options[key] = value
+		}
+	}
+	if s, _ := d.Options.Text("discard"); s == "on" || s == "off" {
+		d.Options["discard"] = map[string]string{"on": "unmap", "off": "ignore"}[s]
+	}
+	return nil
+}
+
+// Formats lists the image formats, read-write ones, in the order of their names.
+func Formats() []string { return slices.Sorted(slices.Values(Drivers())) }
+
+// addDrive adds a drive, and a device for it if there is to be one.
+func (p *parser) addDrive(d Drive, serial string, hasSerial bool) error {
+	switch {
+	case slices.ContainsFunc(p.cfg.Drives, func(other Drive) bool { return other.ID == d.ID }):
+		return fmt.Errorf("Duplicate ID '%s' for drive", d.ID)
+	case hasSerial && !d.Attach:
+		return errors.New("serial= belongs to the -device")
+	case d.Empty() && d.Attach:
+		return errors.New("Device needs media, but drive is empty")
+	}
+	p.cfg.Drives = append(p.cfg.Drives, d)
 	if !d.Attach {
 		return nil
 	}
@@ -74,75 +255,6 @@ func (p *parser) buildDrive(ps pairs) error {
 		props = append(props, pair{"serial", serial})
 	}
 	return p.addDevice("virtio-blk-pci", props...)
-}
-
-func (d *Drive) setInterface(v string) error {
-	if v != "none" && v != "virtio" {
-		return fmt.Errorf("unsupported bus type '%s': there are none and virtio", v)
-	}
-	d.Attach = v == "virtio"
-	return nil
-}
-
-func (d *Drive) setReadOnly(v string) (err error) {
-	d.ReadOnly, err = qdev.ParseBool(v)
-	return err
-}
-
-func (d *Drive) setCache(v string) error {
-	m, ok := cacheModes[v]
-	if !ok {
-		return fmt.Errorf("invalid cache option: %s", v)
-	}
-	d.WriteThrough, d.Direct, d.NoFlush = !m[0], m[1], m[2]
-	return nil
-}
-
-// Formats lists the image formats, read-write ones.
-func Formats() []string { return []string{"raw"} }
-
-func checkFormat(v string) error {
-	if !slices.Contains(Formats(), v) {
-		return fmt.Errorf("unknown driver '%s': there is %s", v, strings.Join(Formats(), ", "))
-	}
-	return nil
-}
-
-func checkMedia(v string) error {
-	if v != "disk" {
-		return fmt.Errorf("media '%s' is not available: only disk is", v)
-	}
-	return nil
-}
-
-// addDrive checks a drive and adds it.
-func (p *parser) addDrive(d Drive) error {
-	if err := qdev.CheckID(d.ID); err != nil {
-		return err
-	}
-	for _, other := range p.cfg.Drives {
-		if other.ID == d.ID {
-			return fmt.Errorf("Duplicate ID '%s' for drive", d.ID)
-		}
-	}
-	if d.File == "" {
-		return errors.New("parameter 'file' is missing")
-	}
-	for _, e := range []struct {
-		key, value string
-		allowed    []string
-	}{
-		{"aio", d.AIO, []string{"io_uring", "threads", "native"}},
-		{"discard", d.Discard, []string{"unmap", "ignore", "on", "off"}},
-		{"detect-zeroes", d.DetectZeroes, []string{"off", "on", "unmap"}},
-		{"locking", d.Locking, []string{"auto", "on", "off"}},
-	} {
-		if !slices.Contains(e.allowed, e.value) {
-			return fmt.Errorf("parameter '%s' does not accept value '%s': %s expected", e.key, e.value, strings.Join(e.allowed, ", "))
-		}
-	}
-	p.cfg.Drives = append(p.cfg.Drives, d)
-	return nil
 }
 
 func (p *parser) blockdev(arg string) error {
@@ -176,24 +288,4 @@ func (p *parser) buildBlockdev(tree blockopts.Tree, ps pairs) error {
 	}
 	p.cfg.Blockdevs = append(p.cfg.Blockdevs, o)
 	return nil
-}
-
-// Node returns the node that the drive is, raw on a file, or on a device if that is what
-// its file is.
-func (d *Drive) Node(device bool) *qapi.BlockdevOptions {
-	discard := qapi.BlockdevDiscardOptionsIgnore
-	if d.Discard == "unmap" || d.Discard == "on" {
-		discard = qapi.BlockdevDiscardOptionsUnmap
-	}
-	aio, locking, zeroes := qapi.BlockdevAioOptions(d.AIO), qapi.OnOffAuto(d.Locking), qapi.BlockdevDetectZeroesOptions(d.DetectZeroes)
-	file := &qapi.BlockdevOptionsFile{Filename: d.File, Locking: &locking, Aio: &aio}
-	below := &qapi.BlockdevOptions{Driver: qapi.BlockdevDriverFile, File: file}
-	if device {
-		below = &qapi.BlockdevOptions{Driver: qapi.BlockdevDriverHostDevice, HostDevice: file}
-	}
-	return &qapi.BlockdevOptions{
-		Driver: qapi.BlockdevDriverRaw, ReadOnly: &d.ReadOnly, Discard: &discard, DetectZeroes: &zeroes,
-		Cache: &qapi.BlockdevCacheOptions{Direct: &d.Direct, NoFlush: &d.NoFlush},
-		Raw:   &qapi.BlockdevOptionsRaw{File: qapi.BlockdevRef{Definition: below}},
-	}
 }

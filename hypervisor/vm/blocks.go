@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 
 	"hv/block/blockqmp"
@@ -112,7 +111,7 @@ func (v *VM) openDrives(context.Context) error {
 	}
 	for i := range v.cfg.Drives {
 		if err := v.openDrive(&v.cfg.Drives[i]); err != nil {
-			return fmt.Errorf("-drive %s: %w", v.cfg.Drives[i].ID, err)
+			return fmt.Errorf("-drive %s: %w", v.cfg.Drives[i].Text, err)
 		}
 	}
 	return nil
@@ -122,8 +121,7 @@ func (v *VM) openDrive(c *config.Drive) error {
 	if v.blocks.graph.Find(c.ID) != nil {
 		return fmt.Errorf("Device name '%s' conflicts with an existing node name", c.ID)
 	}
-	st, err := os.Stat(c.File)
-	n, err := v.opener(c.WriteThrough).Open(c.Node(err == nil && st.Mode()&os.ModeDevice != 0))
+	n, err := v.opener(c.WriteThrough).OpenDrive(c.File, c.Options, c.AIO, c.Snapshot)
 	if err != nil {
 		return err
 	}
