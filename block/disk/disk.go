@@ -22,6 +22,7 @@ type Disk struct {
 	root     *graph.Child
 	readOnly bool
 	front    *Front
+	flags    graph.Flags // of each write
 
 	mu      sync.Mutex
 	queues  []*Queue
@@ -38,6 +39,8 @@ type Config struct {
 	ShareRW bool // others may write too
 	// Front is nil if the disk is to have one of its own.
 	Front *Front
+	// WriteThrough has each write durable when it completes.
+	WriteThrough bool
 }
 
 // Open takes a node for a disk, for reading and, if that can be, writing.
@@ -45,6 +48,9 @@ func Open(n *graph.Node, cfg Config) (*Disk, error) {
 	d := &Disk{readOnly: n.Options().ReadOnly, front: cfg.Front}
 	if d.front == nil {
 		d.front = NewFront(account.Config{})
+	}
+	if cfg.WriteThrough {
+		d.flags = graph.FUA
 	}
 	perm, shared := graph.ConsistentRead, graph.ConsistentRead|graph.WriteUnchanged|graph.Resize
 	if !d.readOnly {

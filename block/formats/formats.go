@@ -44,7 +44,7 @@ type Opener struct {
 type inherited struct {
 	readOnly, auto, share, discard bool
 	cache                          *qapi.BlockdevCacheOptions
-	aio string // of files, if they do not say
+	aio                            string // of files, if they do not say
 	// backing is what is said of the backing node when the driver is to find that.
 	backing blockopts.Tree
 	depth   int

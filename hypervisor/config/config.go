@@ -13,6 +13,7 @@ import (
 	"errors"
 	"time"
 
+	"hv/block/throttle"
 	"hv/devices/qdev"
 	"hv/qmp/qapi"
 )

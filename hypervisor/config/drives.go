@@ -87,7 +87,10 @@ func (p *parser) buildDrive(text string, ps pairs) error {
 		{"cache.writeback", func(s string) error { return notSwitch("cache.writeback", s, &d.WriteThrough) }},
 		{"format", func(s string) error { return d.setFormat(s, ps) }},
 		{"rerror", func(s string) error { d.ReadError = s; return checkAction(s, "read", "ignore", "stop", "report") }},
-		{"werror", func(s string) error { d.WriteError = s; return checkAction(s, "write", "ignore", "stop", "report", "enospc") }},
+		{"werror", func(s string) error {
+			d.WriteError = s
+			return checkAction(s, "write", "ignore", "stop", "report", "enospc")
+		}},
 	} {
 		if v, ok := ps.take(o.key); ok {
 			if err := o.read(v); err != nil {

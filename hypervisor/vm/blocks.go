@@ -191,7 +191,7 @@ func makeBlk(v *VM, in *qdev.Instance, c *blkConfig) (virtio.Device, error) {
 	if err != nil {
 		return nil, err
 	}
-	opened, err := disk.Open(d.root.Node(), disk.Config{Name: d.name, ShareRW: c.ShareRW, Front: d.front})
+	opened, err := disk.Open(d.root.Node(), disk.Config{Name: d.name, ShareRW: c.ShareRW, Front: d.front, WriteThrough: d.writeThrough})
 	if err != nil {
 		return nil, err
 	}
