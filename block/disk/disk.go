@@ -23,6 +23,7 @@ type Disk struct {
 	root     *graph.Child
 	readOnly bool
 	front    *Front
+	flags    graph.Flags // of each write
 
 	mu      sync.Mutex
 	queues  []*Queue
@@ -43,6 +44,8 @@ type Config struct {
 	ShareRW bool // others may write too
 	// Front is nil if the disk is to have one of its own.
 	Front *Front
+	// WriteThrough has each write durable when it completes.
+	WriteThrough bool
 	// Policy says what becomes of requests that fail, as far as it is not left to DefaultPolicy.
 	Policy Policy
 	// Failed, if not nil, is told of each request that failed, on a queue's thread. It does not wait.
@@ -54,6 +57,9 @@ func Open(n *graph.Node, cfg Config) (*Disk, error) {
 	d := &Disk{readOnly: n.Options().ReadOnly, front: cfg.Front, status: qapi.BlockDeviceIoStatusOk, policy: cfg.Policy.Or(DefaultPolicy), failed: cfg.Failed}
 	if d.front == nil {
 		d.front = NewFront(account.Config{})
+	}
+	if cfg.WriteThrough {
+		d.flags = graph.FUA
 	}
 	perm, shared := graph.ConsistentRead, graph.ConsistentRead|graph.WriteUnchanged|graph.Resize
 	if !d.readOnly {

@@ -28,6 +28,7 @@ type result struct {
 // pool is IO through the graph, by goroutines that carry one request at a time.
 type pool struct {
 	root    *graph.Child
+	flags   graph.Flags // of writes
 	wake    int
 	fds     [2]unix.PollFd
 	tasks   chan task
@@ -40,12 +41,12 @@ type pool struct {
 	taken   []result
 }
 
-func newPool(root *graph.Child, kick int, depth uint32) (*pool, error) {
+func newPool(root *graph.Child, flags graph.Flags, kick int, depth uint32) (*pool, error) {
 	wake, err := eventfd()
 	if err != nil {
 		return nil, err
 	}
-	p := &pool{root: root, wake: wake, tasks: make(chan task, depth)}
+	p := &pool{root: root, flags: flags, wake: wake, tasks: make(chan task, depth)}
 	p.fds = [2]unix.PollFd{{Fd: int32(kick), Events: unix.POLLIN}, {Fd: int32(wake), Events: unix.POLLIN}}
 	return p, nil
 }
@@ -75,15 +76,15 @@ func (p *pool) do(t task) error {
 	case hostfile.OpRead:
 		return p.root.Readv(t.off, t.bufs)
 	case hostfile.OpWrite:
-		return p.root.Writev(t.off, t.bufs, 0)
+		return p.root.Writev(t.off, t.bufs, p.flags)
 	case hostfile.OpFlush:
 		return p.root.Flush()
 	case hostfile.OpDiscard:
 		return p.root.Discard(t.off, t.n)
 	case hostfile.OpWriteZeroesUnmap:
-		return p.root.WriteZeroes(t.off, t.n, graph.MayUnmap)
+		return p.root.WriteZeroes(t.off, t.n, p.flags|graph.MayUnmap)
 	}
-	return p.root.WriteZeroes(t.off, t.n, 0)
+	return p.root.WriteZeroes(t.off, t.n, p.flags)
 }
 
 func (p *pool) Wait(block bool, done func(tag uint32, res int32)) error {

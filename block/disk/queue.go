@@ -68,7 +68,7 @@ func (q *Queue) open() (err error) {
 	if q.direct {
 		q.inner, err = q.mapping.File.NewIO(q.kick, q.depth)
 	} else {
-		q.inner, err = newPool(q.disk.root, q.kick, q.depth)
+		q.inner, err = newPool(q.disk.root, q.disk.flags, q.kick, q.depth)
 	}
 	return err
 }

@@ -42,6 +42,9 @@ type Driver struct {
 func Open(cfg Config) (*Driver, error) {
 	d := &Driver{cfg: cfg}
 	f, err := d.open(cfg.Options.ReadOnly || cfg.AutoReadOnly)
+	if cfg.AutoReadOnly && !cfg.Options.ReadOnly && (errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM)) {
+		f, err = d.open(false) // a descriptor that was passed may be for writing alone
+	}
 	d.file = f
 	return d, err
 }
@@ -58,7 +61,7 @@ func (d *Driver) open(readOnly bool) (*hostfile.File, error) {
 	path := d.cfg.Path
 	f, err := d.cfg.OpenFile(path, flags|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, fmt.Errorf("Could not open '%s': %s", path, reason(err))
+		return nil, &openError{path, err}
 	}
 	if err := d.suits(f); err != nil {
 		return nil, errors.Join(err, f.Close())
@@ -68,6 +71,17 @@ func (d *Driver) open(readOnly bool) (*hostfile.File, error) {
 		Discard: d.cfg.Options.Discard, Threads: d.cfg.Threads, WriteThrough: d.cfg.WriteThrough,
 	})
 }
+
+// openError is a file that could not be opened.
+type openError struct {
+	path string
+	err  error
+}
+
+func (e *openError) Error() string {
+	return fmt.Sprintf("Could not open '%s': %s", e.path, reason(e.err))
+}
+func (e *openError) Unwrap() error { return e.err }
 
 // reason is what a system call's error says, with a capital.
 func reason(err error) string {
@@ -102,8 +116,10 @@ func (d *Driver) Permit(perm, shared graph.Perm) error {
 	file := d.file
 	if d.cfg.AutoReadOnly && !d.cfg.Options.ReadOnly && write == file.ReadOnly() {
 		var err error
-		if file, err = d.open(!write); err != nil {
+		if file, err = d.open(!write); err != nil && write {
 			return err
+		} else if err != nil {
+			file = d.file // it cannot be had for reading alone
 		}
 	}
 	if err := d.lock(file, perm, shared); err != nil {

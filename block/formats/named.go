@@ -22,8 +22,8 @@ var protocols = map[string]string{
 var generic = []string{"read-only", "auto-read-only", "force-share", "discard", "cache", "detect-zeroes"}
 
 // OpenNamed opens what a file name and options that need not say everything describe, as
-// those of -drive and of headers of images: a driver that is not given is found by the
-// contents. The caller gets a reference. The options are used up.
+// those of -drive: a driver that is not given is found by the contents. The caller gets a
+// reference.
 func (x *Opener) OpenNamed(filename string, t blockopts.Tree) (*graph.Node, error) {
 	return x.named(filename, t, inherited{}, false)
 }
@@ -114,7 +114,7 @@ func protocolOf(name string, prefixed bool) (string, error) {
 // image opens a node with data in others.
 func (x *Opener) image(filename string, t blockopts.Tree, from inherited) (n *graph.Node, err error) {
 	below := from.plain()
-	if err := handDown(t, &below); err != nil {
+	if _, err := handDown(t, &below); err != nil {
 		return nil, err
 	}
 	var held []*graph.Node
@@ -149,7 +149,7 @@ func (x *Opener) image(filename string, t blockopts.Tree, from inherited) (n *gr
 var filters = []string{"copy-before-write", "copy-on-read", "throttle"}
 
 // handDown reads what a node that is not complete yet hands down.
-func handDown(t blockopts.Tree, to *inherited) error {
+func handDown(t blockopts.Tree, to *inherited) (own graph.Options, err error) {
 	some := blockopts.Tree{"driver": "null-co"}
 	for _, key := range generic {
 		if v, ok := t[key]; ok {
@@ -158,9 +158,9 @@ func handDown(t blockopts.Tree, to *inherited) error {
 	}
 	var o qapi.BlockdevOptions
 	if err := some.Decode(&o); err != nil {
-		return err
+		return own, err
 	}
-	return options(&o, to, &graph.Options{})
+	return own, options(&o, to, &own)
 }
 
 // decoded opens the node that complete options describe.
@@ -170,9 +170,25 @@ func (x *Opener) decoded(t blockopts.Tree, from inherited) (*graph.Node, error) 
 	}
 	var o qapi.BlockdevOptions
 	if err := t.Decode(&o); err != nil {
-		return nil, err
+		return nil, unknownOption(t, err)
+	}
+	if from.backing != nil && o.Driver != qapi.BlockdevDriverQcow2 {
+		return nil, errors.New("Driver doesn't support backing files")
 	}
 	return x.open(&o, from)
+}
+
+// unknownOption has an option that a driver does not know be refused in its name.
+func unknownOption(t blockopts.Tree, err error) error {
+	key, ok := strings.CutPrefix(err.Error(), "Parameter '")
+	if key, ok = strings.CutSuffix(key, "' is unexpected"); !ok {
+		return err
+	}
+	driver, _ := t.Text("driver")
+	if _, protocol := protocols[driver]; protocol {
+		return fmt.Errorf("Block protocol '%s' doesn't support the option '%s'", driver, key)
+	}
+	return fmt.Errorf("Block format '%s' does not support the option '%s'", driver, key)
 }
 
 func isDriver(name string) bool {

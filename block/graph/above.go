@@ -58,6 +58,7 @@ func (n *Node) status(off, size int64) (Extent, error) {
 	if e.Status&Data != 0 {
 		below.Status = e.Status | below.Status&Zero
 	}
+	below.Status |= e.Status & Allocated
 	return below, err
 }
 

@@ -247,31 +247,7 @@ func (c *Child) BlockStatus(off, size int64) (Extent, error) {
 	if err := c.node.check(off, size); err != nil || size == 0 {
 		return Extent{}, errors.Join(err)
 	}
-	s, ok := c.node.driver.(Statuser)
-	if !ok {
-		return Extent{N: size, Status: Data | Allocated}, nil
-	}
-	e, err := s.BlockStatus(off, size)
-	if err != nil || e.Status&Recurse == 0 || e.Child == nil {
-		return e, err
-	}
-	below, err := e.Child.BlockStatus(e.Offset, e.N)
-	below.Status |= e.Status & Allocated
-	return below, err
-}
-
-// StatusAbove returns what lies from off on in the node, or where that has nothing in its
-// backing nodes; zeroes where none has anything.
-func (c *Child) StatusAbove(off, size int64) (Extent, error) {
-	e, err := c.BlockStatus(off, size)
-	for err == nil && e.N > 0 && e.Status&(Allocated|Zero) == 0 {
-		if c = c.node.Backing(); c == nil || off >= c.Size() {
-			e.Status |= Zero
-			break
-		}
-		e, err = c.BlockStatus(off, min(e.N, c.Size()-off))
-	}
-	return e, err
+	return c.node.status(off, size)
 }
 
 // Truncate changes the size of the node, which is drained, for its parent's Truncate.

@@ -14,8 +14,6 @@ import (
 	"errors"
 	"time"
 
-	"hv/block/account"
-	"hv/block/blockopts"
 	"hv/block/throttle"
 	"hv/devices/qdev"
 	"hv/qmp/qapi"
@@ -36,6 +34,8 @@ type Config struct {
 
 	Objects []Object
 	Drives  []Drive
+	// Snapshot has writes to drives go to temporary files, unless the drive says otherwise.
+	Snapshot bool
 	// Blockdevs are the nodes of -blockdev.
 	Blockdevs []Blockdev
 	Netdevs   []Netdev
@@ -171,27 +171,6 @@ type IOThread struct{}
 type Blockdev struct {
 	Text    string // what was written
 	Options *qapi.BlockdevOptions
-}
-
-// Drive is a disk's back end, as -drive describes it.
-type Drive struct {
-	Text string // what was written
-	ID   string
-	File string // its name, which may be empty
-	// Options are what is said of the node, with dotted keys unfolded.
-	Options blockopts.Tree
-	// Attach makes a virtio-blk-pci device of its own for it (if=virtio).
-	Attach bool
-	AIO    qapi.BlockdevAioOptions // or empty
-	// WriteThrough is cache=writethrough or directsync.
-	WriteThrough bool
-	// Limits are those of Group, which is named as the drive is if it is empty.
-	Limits throttle.Limits
-	Group  string
-	Stats  account.Config
-	// CopyOnRead has what is read from backing files written to the image.
-	CopyOnRead            bool
-	ReadError, WriteError string // what is done about errors, or empty
 }
 
 // Netdev is a host network back end.

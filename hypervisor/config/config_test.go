@@ -93,7 +93,7 @@ func TestDevicesAndBackends(t *testing.T) {
 	c := parse(t, "-drive file=a,,b.img,if=none,id=d0,format=raw,cache=none -device virtio-blk,drive=d0,addr=0x4.1,num-queues=4,id=x "+
 		"-netdev tap,id=n0,ifname=tap0,script=no -device {\"driver\":\"virtio-net-pci\",\"netdev\":\"n0\",\"bus\":\"pcie.0\"} "+
 		"-global virtio-blk-pci.serial=abc -set device.x.num-queues=2 -nic tap,ifname=t1,mac=52:54:00:00:00:09")
-	if d := c.Drives[0]; d.File != "a,b.img" || d.Options.Sub("cache")["direct"] != true || d.WriteThrough || d.ID != "d0" {
+	if d := c.Drives[0]; d.File != "a,b.img" || d.Options.Sub("cache")["direct"] != "on" || d.WriteThrough || d.ID != "d0" {
 		t.Errorf("drive %+v", d)
 	}
 	blk := c.Devices[0]
@@ -110,14 +110,14 @@ func TestDevicesAndBackends(t *testing.T) {
 
 func TestDrive(t *testing.T) {
 	for line, want := range map[string]Drive{
-		"file=x": {ID: "virtio0", File: "x", Attach: true, Options: blockopts.Tree{"discard": "unmap", "auto-read-only": true}},
+		"file=x": {ID: "virtio0", File: "x", Attach: true, Options: blockopts.Tree{"discard": "unmap", "auto-read-only": true, "read-only": false}},
 		"if=none,id=d,driver=qcow2,file.driver=file,file.filename=y,l2-cache-size=1M,read-only,rerror=stop,werror=enospc": {ID: "d",
-			ReadError: "stop", WriteError: "enospc", Options: blockopts.Tree{"discard": "unmap", "auto-read-only": true, "read-only": true,
+			ReadOnly: true, ReadError: "stop", WriteError: "enospc", Options: blockopts.Tree{"discard": "unmap", "auto-read-only": true, "read-only": true,
 				"driver": "qcow2", "file": blockopts.Tree{"driver": "file", "filename": "y"}, "l2-cache-size": "1M"}},
 		"if=none,file=x,format=raw,cache=directsync,cache.no-flush=on,aio=native,discard=ignore": {ID: "none0", File: "x", WriteThrough: true,
-			AIO: "native", Options: blockopts.Tree{"driver": "raw", "discard": "ignore", "auto-read-only": true,
-				"cache": blockopts.Tree{"direct": true, "no-flush": "on"}}},
-		"if=none,id=cd,media=cdrom": {ID: "cd", Options: blockopts.Tree{"read-only": true}},
+			AIO: "native", Options: blockopts.Tree{"driver": "raw", "discard": "ignore", "auto-read-only": true, "read-only": false,
+				"cache": blockopts.Tree{"direct": "on", "no-flush": "on"}}},
+		"if=none,id=cd,media=cdrom": {ID: "cd", ReadOnly: true, Options: blockopts.Tree{}},
 	} {
 		want.Text, want.Limits = line, throttle.None()
 		if d := parse(t, "-drive "+line).Drives[0]; !reflect.DeepEqual(d, want) {
@@ -129,7 +129,9 @@ func TestDrive(t *testing.T) {
 		"file=x,aio=no": "invalid aio option", "file=x,rerror=enospc": "'enospc' invalid read error action",
 		"file=x,werror=no": "'no' invalid write error action", "media=tape": "'tape' invalid media",
 		"if=virtio": "Device needs media, but drive is empty", "file=x,a=1,a.b=2": "Parameter 'a.b' is unexpected",
-		"if=none,file=x,serial=1": "serial= belongs to the -device", "file=x,read-only=perhaps": "perhaps",
+		"if=none,file=x,serial=1": "serial= belongs to the -device", "file=x,read-only=perhaps": "Parameter 'read-only' expects 'on' or 'off'",
+		"file=x,snapshot=1": "Parameter 'snapshot' expects 'on' or 'off'", "file=x,bps=1,throttling.bps-total=2": "can't be used at the same time",
+		"file=x,read-only=on,readonly=on": "can't be used at the same time",
 	} {
 		if _, err := Parse([]string{"-drive", line}, testEnv()); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", line, err, want)

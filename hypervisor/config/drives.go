@@ -6,16 +6,48 @@ import (
 	"slices"
 	"strings"
 
+	"hv/block/account"
 	"hv/block/blockopts"
+	"hv/block/throttle"
 	"hv/devices/qdev"
 	"hv/qmp/qapi"
 )
 
+// Drive is a -drive: a node, and how a disk uses it.
+type Drive struct {
+	Text    string // what was written
+	ID      string
+	File    string                  // name of a file, or what stands for one; may be empty
+	Options blockopts.Tree          // of the node
+	AIO     qapi.BlockdevAioOptions // of files below, empty for what they say
+	// Attach makes a virtio-blk-pci device of its own for it (if=virtio).
+	Attach   bool
+	ReadOnly bool
+	// WriteThrough has each write durable when it completes.
+	WriteThrough bool
+	// Snapshot has writes go to a temporary file.
+	Snapshot bool
+	// ReadError and WriteError say what becomes of errors, empty for the default.
+	ReadError, WriteError string
+	// Limits are those of Group, which is named as the drive is if it is empty.
+	Limits throttle.Limits
+	Group  string
+	Stats  account.Config
+	// CopyOnRead has what is read from backing files written to the image.
+	CopyOnRead bool
+}
+
+// Empty tells that there is no medium.
+func (d *Drive) Empty() bool {
+	_, cache := d.Options["cache"]
+	return d.File == "" && (len(d.Options) == 0 || cache && len(d.Options) == 1)
+}
+
 // cacheModes are the values of cache=, as cache.writeback, cache.direct and
 // cache.no-flush.
-var cacheModes = map[string][3]bool{
-	"writeback": {true, false, false}, "none": {true, true, false}, "unsafe": {true, false, true},
-	"writethrough": {false, false, false}, "directsync": {false, true, false},
+var cacheModes = map[string][3]string{
+	"writeback": {"on", "off", "off"}, "none": {"on", "on", "off"}, "off": {"on", "on", "off"}, "unsafe": {"on", "off", "on"},
+	"writethrough": {"off", "off", "off"}, "directsync": {"off", "on", "off"},
 }
 
 func (p *parser) drive(arg string) error {
@@ -30,51 +62,102 @@ func (p *parser) drive(arg string) error {
 	return nil
 }
 
-// buildDrive reads a drive: what its own keys do not take describes the node.
+// buildDrive reads a -drive: what is not for the disk describes its node.
 func (p *parser) buildDrive(text string, ps pairs) error {
-	d := Drive{Text: text, Options: blockopts.Tree{}, Attach: true}
+	d := Drive{Text: text, Attach: true, Snapshot: p.cfg.Snapshot, Options: blockopts.Tree{}}
 	if err := d.takeAccounts(&ps); err != nil {
 		return err
 	}
+	if err := ps.rename("readonly", "read-only"); err != nil {
+		return err
+	}
+	if err := ps.cacheMode(); err != nil {
+		return err
+	}
 	serial, hasSerial := ps.take("serial")
-	for _, kv := range []struct {
-		key   string
-		apply func(string) error
+	media := "disk"
+	for _, o := range []struct {
+		key  string
+		read func(string) error
 	}{
-		{"if", d.setInterface}, {"cache", d.setCache(ps)}, {"media", d.setMedia}, {"readonly", d.setReadOnly}, {"read-only", d.setReadOnly},
-		{"format", d.setFormat(ps)}, {"id", setString(&d.ID)}, {"file", setString(&d.File)},
-		{"cache.writeback", d.setWriteBack},
-		{"aio", d.setAIO}, {"locking", d.setLocking}, {"rerror", setString(&d.ReadError)}, {"werror", setString(&d.WriteError)},
+		{"id", func(s string) error { d.ID = s; return qdev.CheckID(s) }},
+		{"file", func(s string) error { d.File = s; return nil }},
+		{"if", d.setInterface},
+		{"media", func(s string) error { media = s; return checkMedia(s) }},
+		{"read-only", readSwitch("read-only", &d.ReadOnly)},
+		{"snapshot", readSwitch("snapshot", &d.Snapshot)},
+		{"aio", d.setAIO},
+		{"cache.writeback", func(s string) error { return notSwitch("cache.writeback", s, &d.WriteThrough) }},
+		{"format", func(s string) error { return d.setFormat(s, ps) }},
+		{"rerror", func(s string) error { d.ReadError = s; return checkAction(s, "read", "ignore", "stop", "report") }},
+		{"werror", func(s string) error {
+			d.WriteError = s
+			return checkAction(s, "write", "ignore", "stop", "report", "enospc")
+		}},
 	} {
-		if v, ok := ps.take(kv.key); ok {
-			if err := kv.apply(v); err != nil {
+		if v, ok := ps.take(o.key); ok {
+			if err := o.read(v); err != nil {
 				return err
 			}
 		}
 	}
-	if hasSerial && !d.Attach {
-		return errors.New("serial= belongs to the -device")
-	}
-	for _, kv := range ps {
-		if err := d.Options.Put(kv.key, kv.value); err != nil {
-			return err
-		}
-	}
+	d.ReadOnly = d.ReadOnly || media == "cdrom"
 	if d.ID == "" {
-		d.ID = fmt.Sprintf("%s%d", map[bool]string{true: "virtio", false: "none"}[d.Attach], len(p.cfg.Drives))
+		d.ID = p.driveID(d.Attach)
 	}
-	if err := p.addDrive(d); err != nil || !d.Attach {
+	if err := d.describe(ps); err != nil {
 		return err
 	}
-	props := []pair{{"drive", d.ID}}
-	if hasSerial {
-		props = append(props, pair{"serial", serial})
-	}
-	return p.addDevice("virtio-blk-pci", props...)
+	return p.addDrive(d, serial, hasSerial)
 }
 
-func setString(to *string) func(string) error {
-	return func(v string) error { *to = v; return nil }
+// rename has an option go by its other name.
+func (ps *pairs) rename(from, to string) error {
+	v, ok := ps.take(from)
+	if !ok {
+		return nil
+	}
+	if _, both := ps.get(to); both {
+		return fmt.Errorf("'%s' and its alias '%s' can't be used at the same time", to, from)
+	}
+	*ps = append(*ps, pair{to, v})
+	return nil
+}
+
+// cacheMode has cache= be what it stands for, where that is not said.
+func (ps *pairs) cacheMode() error {
+	v, ok := ps.take("cache")
+	if !ok {
+		return nil
+	}
+	mode, ok := cacheModes[v]
+	if !ok {
+		return errors.New("invalid cache option")
+	}
+	for i, key := range []string{"cache.writeback", "cache.direct", "cache.no-flush"} {
+		if _, said := ps.get(key); !said {
+			*ps = append(*ps, pair{key, mode[i]})
+		}
+	}
+	return nil
+}
+
+func readSwitch(key string, to *bool) func(string) error {
+	return func(s string) error {
+		on, err := qdev.ParseBool(s)
+		if err != nil {
+			return fmt.Errorf("Parameter '%s' expects 'on' or 'off'", key)
+		}
+		*to = on
+		return nil
+	}
+}
+
+func notSwitch(key, s string, to *bool) error {
+	var on bool
+	err := readSwitch(key, &on)(s)
+	*to = !on
+	return err
 }
 
 func (d *Drive) setInterface(v string) error {
@@ -83,12 +166,6 @@ func (d *Drive) setInterface(v string) error {
 	}
 	d.Attach = v == "virtio"
 	return nil
-}
-
-func (d *Drive) setReadOnly(v string) error {
-	on, err := qdev.ParseBool(v)
-	d.Options["read-only"] = on || d.Options["read-only"] == true
-	return err
 }
 
 func (d *Drive) setAIO(v string) error {
@@ -101,96 +178,88 @@ func (d *Drive) setAIO(v string) error {
 // aios are the values of aio=.
 var aios = []qapi.BlockdevAioOptions{qapi.BlockdevAioOptionsThreads, qapi.BlockdevAioOptionsNative, qapi.BlockdevAioOptionsIoUring}
 
-// setLocking is short for file.locking.
-func (d *Drive) setLocking(v string) error { return d.Options.Put("file.locking", v) }
-
-// setCache says what cache= means, unless the keys for its parts do.
-func (d *Drive) setCache(ps pairs) func(string) error {
-	return func(v string) error {
-		m, ok := cacheModes[v]
-		if !ok {
-			return errors.New("invalid cache option")
-		}
-		d.WriteThrough = !m[0]
-		for i, key := range []string{"cache.direct", "cache.no-flush"} {
-			if _, said := ps.get(key); !said {
-				if err := d.Options.Put(key, m[i+1]); err != nil {
-					return err
-				}
-			}
-		}
-		return nil
+func (d *Drive) setFormat(v string, ps pairs) error {
+	if _, both := ps.get("driver"); both {
+		return errors.New("Cannot specify both 'driver' and 'format'")
 	}
-}
-
-func (d *Drive) setWriteBack(v string) error {
-	on, err := qdev.ParseBool(v)
-	d.WriteThrough = !on
-	return err
-}
-
-func (d *Drive) setFormat(ps pairs) func(string) error {
-	return func(v string) error {
-		if _, both := ps.get("driver"); both {
-			return errors.New("Cannot specify both 'driver' and 'format'")
-		}
-		d.Options["driver"] = v
-		return nil
-	}
-}
-
-func (d *Drive) setMedia(v string) error {
-	switch v {
-	case "disk":
-		return nil
-	case "cdrom":
-		d.Options["read-only"] = true
-		return nil
-	}
-	return fmt.Errorf("'%s' invalid media", v)
-}
-
-// Errors that rerror= and werror= know.
-var (
-	readErrors  = []string{"", "ignore", "stop", "report", "auto"}
-	writeErrors = append([]string{"enospc"}, readErrors...)
-)
-
-// addDrive checks a drive and adds it.
-func (p *parser) addDrive(d Drive) error {
-	if err := qdev.CheckID(d.ID); err != nil {
-		return err
-	}
-	for _, other := range p.cfg.Drives {
-		if other.ID == d.ID {
-			return fmt.Errorf("Duplicate ID '%s' for drive", d.ID)
-		}
-	}
-	if !slices.Contains(readErrors, d.ReadError) {
-		return fmt.Errorf("'%s' invalid read error action", d.ReadError)
-	}
-	if !slices.Contains(writeErrors, d.WriteError) {
-		return fmt.Errorf("'%s' invalid write error action", d.WriteError)
-	}
-	if d.Empty() {
-		if d.Attach {
-			return errors.New("Device needs media, but drive is empty")
-		}
-	} else {
-		d.Options = blockopts.Tree{"discard": "unmap", "auto-read-only": true}.Join(d.Options)
-	}
-	p.cfg.Drives = append(p.cfg.Drives, d)
+	d.Options["driver"] = v
 	return nil
 }
 
-// Empty tells whether there is no medium in the drive.
-func (d *Drive) Empty() bool {
-	for key := range d.Options {
-		if key != "read-only" && key != "cache" {
-			return false
+func checkMedia(v string) error {
+	if v != "disk" && v != "cdrom" {
+		return fmt.Errorf("'%s' invalid media", v)
+	}
+	return nil
+}
+
+func checkAction(v, what string, allowed ...string) error {
+	if !slices.Contains(allowed, v) {
+		return fmt.Errorf("'%s' invalid %s error action", v, what)
+	}
+	return nil
+}
+
+// driveID makes an id for a drive without one.
+func (p *parser) driveID(attached bool) string {
+	prefix := "none"
+	if attached {
+		prefix = "virtio"
+	}
+	n := 0
+	for _, other := range p.cfg.Drives {
+		if other.Attach == attached {
+			n++
 		}
 	}
-	return d.File == ""
+	return fmt.Sprintf("%s%d", prefix, n)
+}
+
+// describe reads what is left: options of the node, but for what is for disks.
+func (d *Drive) describe(ps pairs) error {
+	for _, kv := range ps {
+		key := kv.key
+		if key == "locking" {
+			key = "file.locking"
+		}
+		if err := d.Options.Put(key, kv.value); err != nil {
+			return err
+		}
+	}
+	if d.Empty() {
+		return nil
+	}
+	d.Options["read-only"] = d.ReadOnly
+	for key, value := range map[string]any{"auto-read-only": true, "discard": "unmap"} {
+		if _, said := d.Options[key]; !said {
+			d.Options[key] = value
+		}
+	}
+	if s, _ := d.Options.Text("discard"); s == "on" || s == "off" {
+		d.Options["discard"] = map[string]string{"on": "unmap", "off": "ignore"}[s]
+	}
+	return nil
+}
+
+// addDrive adds a drive, and a device for it if there is to be one.
+func (p *parser) addDrive(d Drive, serial string, hasSerial bool) error {
+	switch {
+	case slices.ContainsFunc(p.cfg.Drives, func(other Drive) bool { return other.ID == d.ID }):
+		return fmt.Errorf("Duplicate ID '%s' for drive", d.ID)
+	case hasSerial && !d.Attach:
+		return errors.New("serial= belongs to the -device")
+	case d.Empty() && d.Attach:
+		return errors.New("Device needs media, but drive is empty")
+	}
+	p.cfg.Drives = append(p.cfg.Drives, d)
+	if !d.Attach {
+		return nil
+	}
+	props := []pair{{"drive", d.ID}}
+	if hasSerial {
+		props = append(props, pair{"serial", serial})
+	}
+	return p.addDevice("virtio-blk-pci", props...)
 }
 
 func (p *parser) blockdev(arg string) error {

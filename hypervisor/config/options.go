@@ -42,7 +42,8 @@ func options() []option {
 		{"append", nil, "CMDLINE", "kernel command line", setText(func(c *Config) *string { return &c.Append })},
 		// Devices.
 		{"device", nil, "DRIVER[,PROP=VALUE...]", "a device ('-device help' lists them, '-device DRIVER,help' their properties)", (*parser).device},
-		{"drive", nil, "file=FILE[,format=raw|qcow2][,if=virtio|none][,id=ID][,OPTION=VALUE...]", "a disk, or with if=none its back end", (*parser).drive},
+		{"drive", nil, "file=FILE[,format=FORMAT][,if=none|virtio][,id=ID][,snapshot=on|off][,PROP=VALUE...]", "a disk; '-drive format=help' lists the formats", (*parser).drive},
+		{"snapshot", nil, "", "write to temporary files instead of the drives' images", func(p *parser, _ string) error { p.cfg.Snapshot = true; return nil }},
 		{"blockdev", nil, "driver=DRIVER,node-name=NAME[,OPTION=VALUE...]", "a node of a disk's back end", (*parser).blockdev},
 		{"netdev", nil, "tap,id=ID[,PROP=VALUE...]", "a host network back end", (*parser).netdev},
 		{"nic", nil, "tap[,PROP=VALUE...]|none", "a network back end with its device", (*parser).nic},

@@ -125,7 +125,7 @@ func (v *VM) openDrive(c *config.Drive) error {
 	}
 	opener := v.opener(c.WriteThrough)
 	opener.AIO = c.AIO
-	n, err := opener.OpenNamed(c.File, c.Options)
+	n, err := opener.OpenDrive(c.File, c.Options, c.Snapshot)
 	if err != nil {
 		return err
 	}
@@ -199,7 +199,7 @@ func makeBlk(v *VM, in *qdev.Instance, c *blkConfig) (virtio.Device, error) {
 	case "on", "off":
 		d.writeThrough = c.WriteCache == "off"
 	}
-	opened, err := v.openDisk(d, in, disk.Config{ShareRW: c.ShareRW, Policy: errorPolicy(c.ReadError, c.WriteError)})
+	opened, err := v.openDisk(d, in, disk.Config{ShareRW: c.ShareRW, WriteThrough: d.writeThrough, Policy: errorPolicy(c.ReadError, c.WriteError)})
 	if err != nil {
 		return nil, err
 	}

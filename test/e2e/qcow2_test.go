@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
@@ -75,4 +76,83 @@ func TestImageCorrupted(t *testing.T) {
 	v.Expect(t, "guest: done")
 	v.do(t, "quit")
 	v.ends(t, 0)
+}
+
+// TestDriveImages has -drive find formats and backing files, in the several ways to name
+// them, and keep what a guest writes from an image.
+func TestDriveImages(t *testing.T) {
+	base := hvrun.Image(t, t.TempDir(), 8)
+	overlay := qcow2Image(t, "-b", base, "-F", "raw")
+	before, err := os.ReadFile(overlay)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("TMPDIR", t.TempDir())
+	for _, c := range []struct{ drive, want, refused string }{
+		{"file=" + overlay, "qcow2 file raw file", ""},
+		{"file=" + overlay + ",driver=qcow2,cache=none,l2-cache-size=64k", "qcow2 file raw file", ""},
+		{"file.filename=" + overlay + ",backing.driver=null-co,backing.size=1M", "qcow2 file null-co", ""},
+		{"file=" + overlay + ",backing.file.locking=off,read-only=on", "qcow2 file raw file", ""},
+		{`file=json:{"driver":"raw","file.filename":"` + base + `","size":"1M"}`, "raw file", ""},
+		{"file=file:" + base + ",format=raw,aio=threads,discard=off,cache=unsafe", "raw file", ""},
+		{"driver=null-co,size=1M", "null-co", ""},
+		{"file=" + overlay + ",format=none", "", "Unknown driver 'none'"},
+		{"file=" + overlay + ",colour=red", "", "Block format 'qcow2' does not support the option 'colour'"},
+		{"file=" + overlay + ",file.colour=red", "", "Block protocol 'file' doesn't support the option 'colour'"},
+		{"file=" + base + ",format=raw,backing.file.filename=" + base, "", "Driver doesn't support backing files"},
+		{"file=telepathy:x", "", "Unknown protocol 'telepathy'"},
+		{"file=json:{,format=raw", "", "Could not parse the JSON options"},
+		{"file=" + overlay + ",node-name=1", "", "Invalid node-name: '1'"},
+	} {
+		args := bare(t, "spin", "-drive", strings.ReplaceAll(c.drive, `","`, `",,"`)+",if=none,id=d")
+		if c.refused != "" {
+			p := hvrun.Start(t, hvrun.Binary(t), args...)
+			if p.Wait(t); !strings.Contains(p.Output(), c.refused) {
+				t.Errorf("%s: %s", c.drive, p.Output())
+			}
+			continue
+		}
+		v := start(t, args...)
+		if got := strings.Join(drivers(t, v), " "); got != c.want {
+			t.Errorf("%s: %s, not %s", c.drive, got, c.want)
+		}
+		v.do(t, "quit")
+		v.ends(t, 0)
+	}
+	v := start(t, bare(t, "blk.verify size=4M; print=done; idle", "-snapshot", "-drive", "if=virtio,file="+overlay)...)
+	v.Expect(t, "guest: done")
+	if got := strings.Join(drivers(t, v), " "); got != "qcow2 file qcow2 file raw file" || strings.Contains(v.Output(), "error") {
+		t.Errorf("%s\n%s", got, v.Output())
+	}
+	v.do(t, "quit")
+	v.ends(t, 0)
+	if after, err := os.ReadFile(overlay); err != nil || !bytes.Equal(after, before) {
+		t.Errorf("the image was written to (%v)", err)
+	}
+	if left, err := os.ReadDir(os.Getenv("TMPDIR")); err != nil || len(left) > 0 {
+		t.Errorf("%v, %v are left", err, left)
+	}
+}
+
+// drivers returns the drivers of a drive's nodes, from the top down.
+func drivers(t *testing.T, v *vm) []string {
+	t.Helper()
+	var out []string
+	var walk func(s *qapi.BlockStats)
+	kinds := map[string]string{}
+	for _, n := range ask(t, v, qapi.CmdQueryNamedBlockNodes, qapi.QueryNamedBlockNodesArgs{}) {
+		kinds[*n.NodeName] = n.Drv
+	}
+	walk = func(s *qapi.BlockStats) {
+		out = append(out, kinds[*s.NodeName])
+		for _, below := range []*qapi.BlockStats{s.Parent, s.Backing} {
+			if below != nil {
+				walk(below)
+			}
+		}
+	}
+	for _, s := range ask(t, v, qapi.CmdQueryBlockstats, qapi.QueryBlockstatsArgs{}) {
+		walk(&s)
+	}
+	return out
 }
