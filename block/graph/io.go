@@ -260,20 +260,6 @@ func (c *Child) BlockStatus(off, size int64) (Extent, error) {
 	return below, err
 }
 
-// StatusAbove returns what lies from off on in the node, or where that has nothing in its
-// backing nodes; zeroes where none has anything.
-func (c *Child) StatusAbove(off, size int64) (Extent, error) {
-	e, err := c.BlockStatus(off, size)
-	for err == nil && e.N > 0 && e.Status&(Allocated|Zero) == 0 {
-		if c = c.node.Backing(); c == nil || off >= c.Size() {
-			e.Status |= Zero
-			break
-		}
-		e, err = c.BlockStatus(off, min(e.N, c.Size()-off))
-	}
-	return e, err
-}
-
 // Truncate changes the size of the node, which is drained, for its parent's Truncate.
 func (c *Child) Truncate(size int64) error { return c.node.truncate(size) }
 

@@ -144,7 +144,7 @@ func (d *Driver) Close() error {
 func (d *Driver) BlockStatus(off, n int64) (graph.Extent, error) {
 	zero, data := n, int64(0)
 	for _, c := range d.children {
-		e, err := c.StatusAbove(off, n)
+		e, _, err := c.StatusAbove(off, n)
 		switch {
 		case err != nil:
 			d.bad(qapi.QuorumOpTypeRead, off, n, c, err)
