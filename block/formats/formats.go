@@ -34,8 +34,10 @@ type Opener struct {
 	Corrupted func(node string, c qcow2.Corruption)
 	// Groups are those that throttle nodes are in.
 	Groups *throttle.Groups
-	// Quorum hears what goes wrong in quorums.
+	// Quorum hears what goes wrong in quorums, and of nodes that differ but must not.
 	Quorum quorumdrv.Reports
+	// Print, unless it is nil, tells the user of requests that wait at breakpoints.
+	Print func(text string)
 	// WriteThrough has files durable whenever a write completes.
 	WriteThrough bool
 	// AIO is how files are read and written that do not say, if it is not empty.
@@ -81,6 +83,12 @@ func (x *Opener) open(o *qapi.BlockdevOptions, from inherited) (*graph.Node, err
 		return nil, err
 	}
 	switch o.Driver {
+	case qapi.BlockdevDriverBlkdebug:
+		return x.blkdebug(s, o.Blkdebug, from)
+	case qapi.BlockdevDriverBlklogwrites:
+		return x.blklogwrites(s, o.Blklogwrites, from)
+	case qapi.BlockdevDriverBlkverify:
+		return x.blkverify(s, o.Blkverify, from)
 	case qapi.BlockdevDriverFile:
 		return x.file(s, o, o.File, from)
 	case qapi.BlockdevDriverHostDevice:

@@ -38,6 +38,15 @@ func (x *Opener) named(filename string, t blockopts.Tree, from inherited, protoc
 		filename, t = "", said.Join(t)
 	}
 	driver, said := t.Text("driver")
+	if protocol || said && nested[driver] != nil {
+		var err error
+		if filename, t, err = prefixed(filename, t); err != nil {
+			return nil, err
+		}
+		if driver, said = t.Text("driver"); nested[driver] != nil {
+			return x.nest(driver, filename, t, from)
+		}
+	}
 	if said {
 		_, protocol = protocols[driver]
 	}

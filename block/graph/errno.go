@@ -9,10 +9,11 @@ import (
 
 // Errno returns the error number that stands for a request's error, 0 for none.
 func Errno(err error) unix.Errno {
+	if err == nil {
+		return 0
+	}
 	var e unix.Errno
 	switch {
-	case err == nil:
-		return 0
 	case errors.As(err, &e):
 		return e
 	case errors.Is(err, ErrNotSupported):

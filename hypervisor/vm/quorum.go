@@ -25,10 +25,20 @@ func (q quorum) Failed(e qapi.QuorumFailureEvent) {
 	})
 }
 
-// Mismatch implements quorumdrv.Reports.
+// Mismatch implements quorumdrv.Reports. What is wrong must not get any further, so the
+// process ends where it stands.
 func (q quorum) Mismatch(text string) {
 	fmt.Fprintln(os.Stderr, text)
-	q.v.control.RequestExit(1)
+	os.Exit(1)
+}
+
+// breakpoints returns what tells the user of requests that wait at breakpoints, nil if those
+// are a test's.
+func (v *VM) breakpoints() func(text string) {
+	if v.clock != nil {
+		return nil
+	}
+	return func(text string) { fmt.Println(text) }
 }
 
 // reference returns the id of the drive that has a node, or else the node's name.
