@@ -62,7 +62,7 @@ type Node struct {
 	events   Eventer // the driver, if it wants to know
 	limits   *limits // nil for none
 	children []*Child
-	parents  []*Child
+	parents  []*Child // the newest first
 	refs     int // parents, and others that keep it
 	monitor  bool
 	highest  atomic.Int64 // end of the furthest write
@@ -171,7 +171,7 @@ func (n *Node) start(open func([]*Child) (Driver, error)) error {
 func (n *Node) attach(e Edge) *Child {
 	c := &Child{name: e.Name, role: e.Role, parent: n, node: e.Node, shared: AllPerms}
 	n.children = append(n.children, c)
-	e.Node.parents = append(e.Node.parents, c)
+	e.Node.adopt(c)
 	e.Node.refs++
 	return c
 }
@@ -209,6 +209,8 @@ func (g *Graph) Remove(name string) error {
 		return fmt.Errorf("Failed to find node with node-name='%s'", name)
 	case slices.ContainsFunc(n.parents, func(c *Child) bool { return c.parent == nil }):
 		return fmt.Errorf("Node %s is in use", name)
+	case n.Blocked() != nil:
+		return n.Blocked()
 	case !n.monitor:
 		return fmt.Errorf("Node %s is not owned by the monitor", name)
 	case n.refs > 1:
