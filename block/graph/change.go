@@ -54,6 +54,7 @@ func (n *Node) reaches(other *Node) bool { return slices.Contains(below(nil, n),
 // move has a hold be one on another node.
 func (ch *Change) move(c *Child, to *Node) {
 	from := c.node
+	ch.disown(c)
 	put := func(old, new *Node) {
 		old.drop(c)
 		c.node = new
@@ -66,6 +67,14 @@ func (ch *Change) move(c *Child, to *Node) {
 		to.refs--
 	})
 	ch.touched = append(ch.touched, from, to)
+}
+
+// disown has the node that is held no longer be a part of its holder.
+func (ch *Change) disown(c *Child) {
+	if n := c.node; c.parent != nil && n.owner == c.parent {
+		n.owner = nil
+		ch.undo = append(ch.undo, func() { n.owner = c.parent })
+	}
 }
 
 // Move has a child of a node be another node.
@@ -110,6 +119,7 @@ func (ch *Change) Attach(parent *Node, e Edge) (*Child, error) {
 // Detach lets a child go. Its parent's driver must no longer use it.
 func (ch *Change) Detach(c *Child) {
 	parent, node := c.parent, c.node
+	ch.disown(c)
 	at := slices.Index(parent.children, c)
 	parent.children = without(parent.children, c)
 	node.drop(c)

@@ -111,8 +111,8 @@ func (c *Child) Name() string { return c.name }
 // Role returns what the node is to its holder.
 func (c *Child) Role() Role { return c.role }
 
-// user names the holder.
-func (c *Child) user() string {
+// User names the holder.
+func (c *Child) User() string {
 	if c.parent != nil {
 		return "node '" + c.parent.name + "'"
 	}
