@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -183,68 +184,65 @@ func TestTransactions(t *testing.T) {
 	for _, s := range []string{"a", "b"} {
 		tool(t, "qemu-img", "create", "-q", "-f", "qcow2", image(s), "4M")
 	}
-	v := start(t, bare(t, "shell", "-drive", "if=none,id=a,format=qcow2,node-name=na,file="+image("a"), "-device", "virtio-blk-pci,drive=a",
-		"-drive", "if=none,id=b,format=qcow2,node-name=nb,file="+image("b"), "-device", "virtio-blk-pci,drive=b")...)
+	disk := func(s string) []string {
+		return []string{"-blockdev", fmt.Sprintf(`{"driver":"qcow2","node-name":%q,"file":{"driver":"file","filename":%q}}`, s, image(s)), "-device", "virtio-blk-pci,drive=" + s}
+	}
+	v := start(t, bare(t, "shell", slices.Concat(disk("a"), disk("b"))...)...)
 	graph := func() string {
 		var g any
 		v.result(t, "x-debug-query-block-graph", "{}", &g)
 		return fmt.Sprint(g)
 	}
 	before := graph()
-	sync := func(device, file string) string {
-		return fmt.Sprintf(`{"type":"blockdev-snapshot-sync","data":{"device":%q,"snapshot-file":%q}}`, device, image(file))
+	sync := func(node, overlay string) string {
+		return fmt.Sprintf(`{"type":"blockdev-snapshot-sync","data":{"node-name":%q,"snapshot-file":%q,"snapshot-node-name":%q}}`, node, image(overlay), overlay)
 	}
 	internal := `{"type":"blockdev-snapshot-internal-sync","data":{"device":"a","name":"s1"}}`
 	abort := `{"type":"abort","data":{}}`
-	v.failing(t, "Transaction aborted using Abort action", "transaction", `{"actions":[`+sync("a", "a1")+`,`+sync("b", "b1")+`,`+internal+`,`+abort+`]}`)
-	v.failing(t, "Cannot find device='c' nor node-name=''", "transaction", `{"actions":[`+sync("a", "a1")+`,`+sync("c", "c1")+`]}`)
+	v.failing(t, "Transaction aborted using Abort action", "transaction", `{"actions":[`+internal+`,`+sync("a", "a1")+`,`+sync("b", "b1")+`,`+abort+`]}`)
+	v.failing(t, "Cannot find device='' nor node-name='c'", "transaction", `{"actions":[`+sync("a", "a1")+`,`+sync("c", "c1")+`]}`)
 	v.failing(t, "Action 'blockdev-snapshot-sync' does not support Transaction property completion-mode = grouped", "transaction",
 		`{"actions":[`+sync("a", "a1")+`],"properties":{"completion-mode":"grouped"}}`)
 	if got := graph(); got != before {
 		t.Errorf("%s\nwas %s", got, before)
 	}
-	v.works(t, "transaction", `{"actions":[`+internal+`,`+sync("b", "b1")+`]}`)
-	v.works(t, "transaction", `{"actions":[`+sync("a", "a1")+`,`+sync("b", "b2")+`]}`)
-	v.failing(t, "Snapshot with id '(null)' and name 's1' does not exist on device 'a'", "blockdev-snapshot-delete-internal-sync", `{"device":"a","name":"s1"}`)
-	v.works(t, "blockdev-snapshot-internal-sync", `{"device":"a","name":"s2"}`)
-	v.failing(t, "Snapshot with name 's2' already exists on device 'a'", "blockdev-snapshot-internal-sync", `{"device":"a","name":"s2"}`)
-	v.failing(t, "Name or id must be provided", "blockdev-snapshot-delete-internal-sync", `{"device":"a"}`)
-	if got := ask(t, v, qapi.CmdBlockdevSnapshotDeleteInternalSync, qapi.BlockdevSnapshotDeleteInternalSyncArgs{Device: "a", Id: ptr("1")}); got.Name != "s2" || got.Id != "1" {
+	v.works(t, "transaction", `{"actions":[`+strings.Replace(internal, "s1", "s0", 1)+`,`+sync("b", "b1")+`]}`)
+	v.works(t, "transaction", `{"actions":[`+internal+`,`+sync("b1", "b2")+`,`+sync("a", "a1")+`]}`)
+	v.failing(t, "Need a root block node", "blockdev-snapshot-internal-sync", `{"device":"a","name":"s1"}`)
+	v.failing(t, "New overlay node-name already in use", "transaction", `{"actions":[`+sync("a1", "b")+`]}`)
+	v.failing(t, "New overlay node-name missing", "blockdev-snapshot-sync", `{"node-name":"a1","snapshot-file":"x"}`)
+	v.failing(t, "Snapshot with id '(null)' and name 's1' does not exist on device 'a1'", "blockdev-snapshot-delete-internal-sync", `{"device":"a1","name":"s1"}`)
+	v.works(t, "blockdev-snapshot-internal-sync", `{"device":"a1","name":"s2"}`)
+	v.failing(t, "Snapshot with name 's2' already exists on device 'a1'", "blockdev-snapshot-internal-sync", `{"device":"a1","name":"s2"}`)
+	v.failing(t, "Name is empty", "blockdev-snapshot-internal-sync", `{"device":"a1","name":""}`)
+	v.failing(t, "Name or id must be provided", "blockdev-snapshot-delete-internal-sync", `{"device":"a1"}`)
+	if got := ask(t, v, qapi.CmdBlockdevSnapshotDeleteInternalSync, qapi.BlockdevSnapshotDeleteInternalSyncArgs{Device: "a1", Id: ptr("1")}); got.Name != "s2" || got.Id != "1" {
 		t.Errorf("%+v", got)
 	}
-	v.failing(t, "not allowing backing file change on an image without a backing file", "change-backing-file",
-		`{"device":"a","image-node-name":"na","backing-file":"x"}`)
-	v.failing(t, "'b' and image file are not in the same chain", "change-backing-file", `{"device":"b","image-node-name":"`+node(t, v, "a")+`","backing-file":"x"}`)
-	v.works(t, "change-backing-file", `{"device":"a","image-node-name":"`+node(t, v, "a")+`","backing-file":"./a"}`)
-	v.failing(t, "Either child or node must be specified", "x-blockdev-change", `{"parent":"na"}`)
-	v.failing(t, "Node 'na' does not have child 'x'", "x-blockdev-change", `{"parent":"na","child":"x"}`)
-	v.failing(t, "The node na does not support adding a child", "x-blockdev-change", `{"parent":"na","node":"nb"}`)
-	v.human(t, "snapshot_blkdev b "+image("b3")+" qcow2")
-	v.human(t, "snapshot_blkdev_internal b here")
-	v.human(t, "snapshot_delete_blkdev_internal b here")
+	v.failing(t, "not allowing backing file change on an image without a backing file", "change-backing-file", `{"device":"a1","image-node-name":"a","backing-file":"x"}`)
+	v.failing(t, "'b2' and image file are not in the same chain", "change-backing-file", `{"device":"b2","image-node-name":"a1","backing-file":"x"}`)
+	v.works(t, "change-backing-file", `{"device":"a1","image-node-name":"a1","backing-file":"./a"}`)
+	v.works(t, "change-backing-file", `{"device":"b2","image-node-name":"b1","backing-file":"./b"}`)
+	v.failing(t, "Either child or node must be specified", "x-blockdev-change", `{"parent":"a"}`)
+	v.failing(t, "The parameters child and node are in conflict", "x-blockdev-change", `{"parent":"a","child":"x","node":"x"}`)
+	v.failing(t, "Node 'a' does not have child 'x'", "x-blockdev-change", `{"parent":"a","child":"x"}`)
+	v.failing(t, "The node a does not support removing a child", "x-blockdev-change", `{"parent":"a","child":"file"}`)
+	v.failing(t, "The node a does not support adding a child", "x-blockdev-change", `{"parent":"a","node":"b2"}`)
+	v.human(t, "snapshot_blkdev_internal b2 here")
+	v.human(t, "snapshot_delete_blkdev_internal b2 here")
 	v.do(t, "quit")
 	v.ends(t, 0)
-	for _, s := range []string{"a", "a1", "b", "b1", "b2", "b3"} {
+	for _, s := range []string{"a", "a1", "b", "b1", "b2"} {
 		tool(t, "qemu-img", "check", "-q", image(s))
 	}
-	if got := tool(t, "qemu-img", "info", image("a1")); !strings.Contains(got, "backing file: ./a") {
-		t.Error(got)
-	}
-	if got := tool(t, "qemu-img", "snapshot", "-l", image("a")); !strings.Contains(got, "s1") {
-		t.Error(got)
-	}
-}
-
-// node returns the name of a drive's node.
-func node(t testing.TB, v *vm, drive string) string {
-	t.Helper()
-	for _, d := range ask(t, v, qapi.CmdQueryBlock, qapi.Empty{}) {
-		if d.Device == drive {
-			return *d.Inserted.NodeName
+	for image, name := range map[string]string{image("a1"): "./a", image("b1"): "./b", image("b2"): image("b1")} {
+		if got := tool(t, "qemu-img", "info", image); !strings.Contains(got, "backing file: "+name) {
+			t.Error(got)
 		}
 	}
-	t.Fatalf("no drive %s", drive)
-	return ""
+	if got := tool(t, "qemu-img", "snapshot", "-l", image("a")); !strings.Contains(got, "s1") || !strings.Contains(got, "s0") {
+		t.Error(got)
+	}
 }
 
 // TestSnapshotOverlay has nodes that are there be overlays.
