@@ -55,7 +55,7 @@ func drawn(vm Changer) qapi.XDbgBlockGraph {
 	nodes := vm.Graph().Nodes()
 	for _, n := range nodes {
 		for _, c := range n.Fronts() {
-			if !vm.IsDrive(c) {
+			if !vm.HasDisk(c) {
 				d.add(c, qapi.XDbgBlockGraphNodeTypeBlockBackend, frontName(c))
 				d.edge(c, c)
 			}

@@ -24,8 +24,8 @@ type Changer interface {
 	SetReadOnly(n *graph.Node, on bool) error
 	// GuestTime is for how long there has been a guest.
 	GuestTime() time.Duration
-	// IsDrive reports whether a hold is that of a drive whose disk has one, too.
-	IsDrive(c *graph.Child) bool
+	// HasDisk reports whether a hold is that of a drive whose disk has one, too.
+	HasDisk(c *graph.Child) bool
 }
 
 // RegisterChanges adds the commands to a table that change nodes.

@@ -14,20 +14,6 @@ import (
 	"hv/qmp/qapi"
 )
 
-// described reads options as blockdev-add takes them.
-func described(t *testing.T, text string, args ...any) *qapi.BlockdevOptions {
-	t.Helper()
-	tree, err := blockopts.ParseJSON(fmt.Sprintf(text, args...))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var o qapi.BlockdevOptions
-	if err := tree.Decode(&o); err != nil {
-		t.Fatalf("%s: %v", text, err)
-	}
-	return &o
-}
-
 // chain is an opener with hd0, hd1 and hd2, qcow2 images on files hd0-file and so on.
 type chain struct {
 	*Opener
@@ -87,7 +73,7 @@ func (x *chain) hd(i int, more string) string {
 
 func (x *chain) add(t *testing.T, options string) *graph.Node {
 	t.Helper()
-	n, err := x.Open(described(t, "%s", options))
+	n, err := x.Open(described(t, options))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +86,7 @@ func (x *chain) reopen(t *testing.T, want string, options ...string) {
 	t.Helper()
 	var list []qapi.BlockdevOptions
 	for _, o := range options {
-		list = append(list, *described(t, "%s", o))
+		list = append(list, *described(t, o))
 	}
 	before := x.shape()
 	err := x.Reopen(list)

@@ -104,7 +104,7 @@ func (r *reopening) add(n *graph.Node, t blockopts.Tree, from inherited, keep bo
 	_, e.backing = t["backing"]
 	e.tree = maps.Clone(t)
 	below := from.plain()
-	if err := handDown(t, &below); err != nil {
+	if _, err := handDown(t, &below); err != nil {
 		return err
 	}
 	for _, c := range n.Children() {
@@ -209,18 +209,8 @@ func within(key string, list []string) bool {
 
 // options returns what the node has of all nodes' options.
 func (e *entry) options() (opt graph.Options, auto bool, err error) {
-	some := blockopts.Tree{"driver": "null-co"}
-	for _, key := range generic {
-		if v, ok := e.tree[key]; ok {
-			some[key] = v
-		}
-	}
-	var o qapi.BlockdevOptions
-	if err := some.Decode(&o); err != nil {
-		return opt, false, err
-	}
 	from := e.from
-	err = options(&o, &from, &opt)
+	opt, err = handDown(e.tree, &from)
 	opt.ForceShare = e.node.Options().ForceShare
 	return opt, from.auto, err
 }

@@ -55,7 +55,7 @@ func (v *VM) GuestTime() time.Duration {
 	return time.Since(v.since)
 }
 
-// IsDrive reports whether a hold is that of a drive whose disk has one, too.
-func (v *VM) IsDrive(c *graph.Child) bool {
+// HasDisk reports whether a hold is that of a drive whose disk has one, too.
+func (v *VM) HasDisk(c *graph.Child) bool {
 	return slices.ContainsFunc(v.blocks.drives, func(d *drive) bool { return d.root == c && d.user != nil })
 }
