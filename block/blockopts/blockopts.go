@@ -5,6 +5,7 @@
 package blockopts
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -236,4 +237,46 @@ func (t Tree) Join(with Tree) Tree {
 	all := maps.Clone(t)
 	maps.Copy(all, with)
 	return all
+}
+
+// Of returns the description that options are.
+func Of(o qapi.Encodable) (Tree, error) {
+	e := qapi.NewEncoder(false)
+	o.EncodeQAPI(e)
+	return ParseJSON(string(e.Bytes()))
+}
+
+// Flat returns all options with dotted keys, and their values as text.
+func (t Tree) Flat() map[string]string {
+	all := map[string]string{}
+	flatten("", t, all)
+	return all
+}
+
+func flatten(at string, v any, to map[string]string) {
+	under := func(key string) string {
+		if at == "" {
+			return key
+		}
+		return at + "." + key
+	}
+	switch v := v.(type) {
+	case Tree:
+		for key, x := range v {
+			flatten(under(key), x, to)
+		}
+	case []any:
+		for i, x := range v {
+			flatten(under(strconv.Itoa(i)), x, to)
+		}
+	default:
+		to[at] = fmt.Sprint(v)
+	}
+}
+
+// Order returns the keys of options as QEMU goes through them.
+func Order(flat map[string]string) []string {
+	keys := slices.Sorted(maps.Keys(flat))
+	slices.SortStableFunc(keys, func(a, b string) int { return cmp.Compare(qapi.Bucket(a), qapi.Bucket(b)) })
+	return keys
 }

@@ -21,6 +21,8 @@ func (x *Opener) Create(o *qapi.BlockdevCreateOptions) (Creation, error) {
 	switch o.Driver {
 	case qapi.BlockdevDriverFile:
 		return x.createFile(o.File), nil
+	case qapi.BlockdevDriverQcow2:
+		return x.createQcow2(o.Qcow2), nil
 	}
 	return Creation{}, errors.New("Driver does not support blockdev-create")
 }

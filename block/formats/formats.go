@@ -38,6 +38,8 @@ type Opener struct {
 	Quorum quorumdrv.Reports
 	// Print, unless it is nil, tells the user of requests that wait at breakpoints.
 	Print func(text string)
+	// Said hears what QEMU would print when it makes an image, unless it is nil.
+	Said func(text string)
 	// WriteThrough has files durable whenever a write completes.
 	WriteThrough bool
 	// AIO is how files are read and written that do not say, if it is not empty.
@@ -69,7 +71,7 @@ func (from inherited) plain() inherited {
 func (x *Opener) Open(o *qapi.BlockdevOptions) (*graph.Node, error) { return x.open(o, inherited{}) }
 
 func (x *Opener) open(o *qapi.BlockdevOptions, from inherited) (*graph.Node, error) {
-	s := graph.Spec{Driver: string(o.Driver)}
+	s := graph.Spec{Driver: string(o.Driver), Source: o}
 	if o.NodeName != nil {
 		s.Name = *o.NodeName
 		if x.Drive(s.Name) != nil {
@@ -178,10 +180,7 @@ func (x *Opener) null(s graph.Spec, o *qapi.BlockdevOptionsNull) (*graph.Node, e
 }
 
 func (x *Opener) raw(s graph.Spec, o *qapi.BlockdevOptionsRaw, from inherited) (*graph.Node, error) {
-	cfg := rawdrv.Config{Size: o.Size}
-	if o.Offset != nil {
-		cfg.Offset = *o.Offset
-	}
+	cfg := rawConfig(o)
 	file, err := x.child(&o.File, from)
 	if err != nil {
 		return nil, err

@@ -54,10 +54,11 @@ func (n *Node) reaches(other *Node) bool { return slices.Contains(below(nil, n),
 // move has a hold be one on another node.
 func (ch *Change) move(c *Child, to *Node) {
 	from := c.node
+	ch.disown(c)
 	put := func(old, new *Node) {
 		old.drop(c)
 		c.node = new
-		new.parents = append(new.parents, c)
+		new.adopt(c)
 	}
 	put(from, to)
 	to.refs++
@@ -66,6 +67,14 @@ func (ch *Change) move(c *Child, to *Node) {
 		to.refs--
 	})
 	ch.touched = append(ch.touched, from, to)
+}
+
+// disown has the node that is held no longer be a part of its holder.
+func (ch *Change) disown(c *Child) {
+	if n := c.node; c.parent != nil && n.owner == c.parent {
+		n.owner = nil
+		ch.undo = append(ch.undo, func() { n.owner = c.parent })
+	}
 }
 
 // Move has a child of a node be another node.
@@ -84,13 +93,12 @@ func cycle(n *Node, name string, parent *Node) error {
 // Replace has all users of a node use another one, but for those which that stands on.
 func (ch *Change) Replace(from, to *Node) {
 	under := below(nil, to)
-	for _, c := range slices.Clone(from.parents) {
+	for _, c := range slices.Backward(slices.Clone(from.parents)) {
 		if c.parent == nil || !slices.Contains(under, c.parent) {
 			ch.move(c, to)
 		}
 	}
 	ch.touched = append(ch.touched, from, to)
-	// Who keeps a node by its reference keeps the same one.
 }
 
 // Attach makes a node a child of another one. Its driver is told by whoever attaches.
@@ -111,12 +119,13 @@ func (ch *Change) Attach(parent *Node, e Edge) (*Child, error) {
 // Detach lets a child go. Its parent's driver must no longer use it.
 func (ch *Change) Detach(c *Child) {
 	parent, node := c.parent, c.node
+	ch.disown(c)
 	at := slices.Index(parent.children, c)
 	parent.children = without(parent.children, c)
 	node.drop(c)
 	ch.Later(node.Unref, func() {
 		parent.children = slices.Insert(parent.children, at, c)
-		node.parents = append(node.parents, c)
+		node.adopt(c)
 	})
 	ch.touched = append(ch.touched, parent, node)
 }
@@ -208,4 +217,26 @@ func (n *Node) Backing() *Child {
 // be given an offset.
 func (n *Node) IsFilter() bool {
 	return n.kind != "raw" && slices.ContainsFunc(n.children, func(c *Child) bool { return c.role == Filtered })
+}
+
+// Blocked returns an error if the node is another one's backing node, with which little may
+// be done on its own.
+func (n *Node) Blocked() error {
+	for _, c := range n.parents {
+		if c.role == Backing {
+			return fmt.Errorf("Node '%s' is busy: node is used as backing hd of '%s'", n.name, c.parent.name)
+		}
+	}
+	return nil
+}
+
+// IsRoot reports whether no other node stands on the node.
+func (n *Node) IsRoot() bool {
+	return !slices.ContainsFunc(n.parents, func(c *Child) bool { return c.parent != nil })
+}
+
+// Read reports whether somebody reads the node and relies on what is there.
+func (n *Node) Read() bool {
+	perm, _ := n.total()
+	return perm&ConsistentRead != 0
 }

@@ -39,7 +39,7 @@ type Child struct {
 func (n *Node) Use(who func() string, q Front, perm, shared Perm) (*Child, error) {
 	c := &Child{name: "root", who: who, quiet: q, node: n, perm: perm, shared: shared}
 	defer n.Drain()()
-	n.parents = append(n.parents, c)
+	n.adopt(c)
 	if err := n.refresh(); err != nil {
 		n.drop(c)
 		return nil, err
@@ -47,6 +47,9 @@ func (n *Node) Use(who func() string, q Front, perm, shared Perm) (*Child, error
 	n.refs++
 	return c, nil
 }
+
+// adopt puts a user on the list, before those that came earlier.
+func (n *Node) adopt(c *Child) { n.parents = slices.Insert(n.parents, 0, c) }
 
 // drop takes a user off the list.
 func (n *Node) drop(c *Child) {
@@ -108,8 +111,8 @@ func (c *Child) Name() string { return c.name }
 // Role returns what the node is to its holder.
 func (c *Child) Role() Role { return c.role }
 
-// user names the holder.
-func (c *Child) user() string {
+// User names the holder.
+func (c *Child) User() string {
 	if c.parent != nil {
 		return "node '" + c.parent.name + "'"
 	}

@@ -11,7 +11,11 @@
 // (docs/devel and qapi/block-core.json there). It depends on block/hostfile and block/bitmap.
 package graph
 
-import "hv/block/hostfile"
+import (
+	"time"
+
+	"hv/block/hostfile"
+)
 
 // Flags change what a request does.
 type Flags uint32
@@ -140,6 +144,39 @@ type Demander interface {
 	// Demand returns what the node does with a child and what it shares, from what it would
 	// do and share by the child's role.
 	Demand(c *Child, perm, shared Perm) (Perm, Perm)
+}
+
+// BackingNamer keeps the name of its backing file in its image.
+type BackingNamer interface {
+	// BackingName returns what the image says, empty for no backing file.
+	BackingName() (name, format string)
+	// SetBackingName has the image say something else.
+	SetBackingName(name, format string) error
+}
+
+// Snapshot is a state of a node that its image keeps.
+type Snapshot struct {
+	ID, Name    string
+	Date        time.Time
+	VMClock     time.Duration // how long the guest had run
+	VMStateSize int64
+	ICount      *int64
+}
+
+// Snapshotter keeps snapshots in its image.
+type Snapshotter interface {
+	Snapshots() []Snapshot
+	// CreateSnapshot keeps the state as it is now, and returns the snapshot's id.
+	CreateSnapshot(s Snapshot) (id string, err error)
+	DeleteSnapshot(id string) error
+}
+
+// Reopener can be given other options while its node is drained.
+type Reopener interface {
+	// Reopen goes over to other options, own being the driver's own ones, nil for those that
+	// it has. Either function that it returns is called then: commit ends the old ones, undo
+	// goes back to them.
+	Reopen(node Options, own any) (commit func() error, undo func(), err error)
 }
 
 // Adopter is a driver whose children may come and go, while its node is drained.

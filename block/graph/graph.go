@@ -33,6 +33,8 @@ type Spec struct {
 	Named func(name string)
 	// Filename returns what the node is known by, once it is open.
 	Filename func() string
+	// Source is what the node was described by, for Node.Source.
+	Source any
 }
 
 // Edge is a child that a new node is to have.
@@ -58,12 +60,14 @@ type Node struct {
 	kind     string
 	opt      Options
 	filename func() string
+	source   any
+	owner    *Node // within whose description this node was described
 	driver   Driver
 	events   Eventer // the driver, if it wants to know
 	limits   *limits // nil for none
 	children []*Child
-	parents  []*Child
-	refs     int // parents, and others that keep it
+	parents  []*Child // the newest first
+	refs     int      // parents, and others that keep it
 	monitor  bool
 	highest  atomic.Int64 // end of the furthest write
 	bitmaps  atomic.Pointer[[]*bitmap.Bitmap]
@@ -124,7 +128,7 @@ func (g *Graph) Open(s Spec) (*Node, error) {
 	if s.Named != nil {
 		s.Named(name)
 	}
-	n := &Node{graph: g, name: name, kind: s.Driver, opt: s.Options, filename: s.Filename, refs: 1}
+	n := &Node{graph: g, name: name, kind: s.Driver, opt: s.Options, filename: s.Filename, source: s.Source, refs: 1}
 	if s.Options.ForceShare && !s.Options.ReadOnly {
 		return nil, errors.New("force-share=on can only be used with read-only images")
 	}
@@ -134,6 +138,9 @@ func (g *Graph) Open(s Spec) (*Node, error) {
 	}
 	undrain := drain(users)
 	for _, e := range s.Children {
+		if len(e.Node.parents) == 0 && !e.Node.monitor {
+			e.Node.owner = n
+		}
 		n.attach(e)
 	}
 	err := n.start(s.Open)
@@ -171,7 +178,7 @@ func (n *Node) start(open func([]*Child) (Driver, error)) error {
 func (n *Node) attach(e Edge) *Child {
 	c := &Child{name: e.Name, role: e.Role, parent: n, node: e.Node, shared: AllPerms}
 	n.children = append(n.children, c)
-	e.Node.parents = append(e.Node.parents, c)
+	e.Node.adopt(c)
 	e.Node.refs++
 	return c
 }
@@ -209,6 +216,8 @@ func (g *Graph) Remove(name string) error {
 		return fmt.Errorf("Failed to find node with node-name='%s'", name)
 	case slices.ContainsFunc(n.parents, func(c *Child) bool { return c.parent == nil }):
 		return fmt.Errorf("Node %s is in use", name)
+	case n.Blocked() != nil:
+		return n.Blocked()
 	case !n.monitor:
 		return fmt.Errorf("Node %s is not owned by the monitor", name)
 	case n.refs > 1:
@@ -241,6 +250,16 @@ func (n *Node) Options() Options { return n.opt }
 
 // Children returns the children.
 func (n *Node) Children() []*Child { return n.children }
+
+// Source returns what the node was described by.
+func (n *Node) Source() any { return n.source }
+
+// SetSource notes another description.
+func (n *Node) SetSource(s any) { n.source = s }
+
+// Owner returns the node within whose description this one was described, and whose child
+// it still is; nil for none.
+func (n *Node) Owner() *Node { return n.owner }
 
 // Filename returns what the node is known by.
 func (n *Node) Filename() string { return n.filename() }

@@ -36,7 +36,7 @@ func (c *Child) Readv(off int64, v [][]byte) error {
 	c.enter()
 	defer c.leave()
 	size := length(v)
-	if c.parent != nil && off >= 0 && off > c.node.driver.Size()-size {
+	if c.mayGrow() && off >= 0 && off > c.node.driver.Size()-size {
 		return c.node.readEnd(off, size, v)
 	}
 	if err := c.node.check(off, size); err != nil {
@@ -52,6 +52,9 @@ func (n *Node) readv(off int64, v [][]byte) error {
 	}
 	return n.driver.Readv(off, v)
 }
+
+// mayGrow reports whether there may be requests past the end of the node.
+func (c *Child) mayGrow() bool { return c.parent != nil || c.perm&Resize != 0 }
 
 // readEnd reads what there is before the end, and zeroes after it.
 func (n *Node) readEnd(off, size int64, v [][]byte) error {
@@ -100,13 +103,13 @@ func (n *Node) writev(off int64, v [][]byte, f Flags) error {
 	return err
 }
 
-// writable checks that a range can be written to. A node that may resize its child writes
-// past the end of it, too.
+// writable checks that a range can be written to. Who may resize a node writes past the
+// end of it, too.
 func (c *Child) writable(off, size int64) error {
 	switch {
 	case c.node.opt.ReadOnly:
 		return unix.EPERM
-	case c.parent != nil && c.perm&Resize != 0 && off >= 0 && off <= math.MaxInt64-size:
+	case c.perm&Resize != 0 && off >= 0 && off <= math.MaxInt64-size:
 		return nil
 	}
 	return c.node.check(off, size)

@@ -99,7 +99,7 @@ func (n *Node) conflict() error {
 		for _, b := range n.parents {
 			if bad := b.perm &^ a.shared; a != b && bad != 0 {
 				return fmt.Errorf("Permission conflict on node '%s': permissions '%s' are both required by %s (uses node '%s' as '%s' child)"+
-					" and unshared by %s (uses node '%s' as '%s' child).", n.name, bad, b.user(), n.name, b.name, a.user(), n.name, a.name)
+					" and unshared by %s (uses node '%s' as '%s' child).", n.name, bad, b.User(), n.name, b.name, a.User(), n.name, a.name)
 			}
 		}
 	}

@@ -85,5 +85,10 @@ func (d *Driver) Flush() error {
 	return nil
 }
 
+// Reopen implements graph.Reopener: all options go for it.
+func (d *Driver) Reopen(graph.Options, any) (commit func() error, undo func(), err error) {
+	return func() error { return nil }, func() {}, nil
+}
+
 // Close does nothing.
 func (d *Driver) Close() error { return nil }

@@ -17,21 +17,23 @@ import (
 
 // Driver is an open image.
 type Driver struct {
-	image *qcow2.Image
-	data  *graph.Child // what has the data
+	image  *qcow2.Image
+	closed bool          // the image is
+	opt    qcow2.Options // as it is open
+	file   *graph.Child
+	data   *graph.Child // what has the data
 }
 
 // Open opens the image in file. backing and data are nil if there is no such child.
 func Open(opt qcow2.Options, file, data, backing *graph.Child) (*Driver, error) {
-	d := &Driver{data: file}
+	d := &Driver{file: file, data: file}
 	if data != nil {
 		opt.DataFile, d.data = Storage{data}, data
 	}
 	if backing != nil {
 		opt.Backing = backing
 	}
-	var err error
-	if d.image, err = qcow2.Open(Storage{file}, opt); err != nil {
+	if err := d.open(opt); err != nil {
 		return nil, err
 	}
 	return d, nil
@@ -138,4 +140,10 @@ func (d *Driver) Flush() error { return wrap(d.image.Flush()) }
 func (d *Driver) FlushesChildren() {}
 
 // Close writes back what is cached.
-func (d *Driver) Close() error { return wrap(d.image.Close()) }
+func (d *Driver) Close() error {
+	if d.closed {
+		return nil
+	}
+	d.closed = true
+	return wrap(d.image.Close())
+}

@@ -34,17 +34,36 @@ type Driver struct {
 
 // Open makes a driver.
 func Open(cfg Config, file *graph.Child) (*Driver, error) {
-	total := file.Size()
-	switch {
-	case cfg.Offset < 0:
-		return nil, errors.New("Parameter 'offset' expects a value that is not negative")
-	case cfg.Offset > total:
-		return nil, fmt.Errorf("Offset (%d) cannot be greater than size of the containing file (%d)", cfg.Offset, total)
-	case cfg.Size != nil && (*cfg.Size < 0 || total-cfg.Offset < *cfg.Size):
-		return nil, fmt.Errorf("The sum of offset (%d) and size (%d) has to be smaller or equal to the  actual size of the containing file (%d)",
-			cfg.Offset, *cfg.Size, total)
+	if err := cfg.check(file.Size()); err != nil {
+		return nil, err
 	}
 	return &Driver{cfg, file}, nil
+}
+
+// check returns an error for a part that a child of this size does not have.
+func (c *Config) check(total int64) error {
+	switch {
+	case c.Offset < 0:
+		return errors.New("Parameter 'offset' expects a value that is not negative")
+	case c.Offset > total:
+		return fmt.Errorf("Offset (%d) cannot be greater than size of the containing file (%d)", c.Offset, total)
+	case c.Size != nil && (*c.Size < 0 || total-c.Offset < *c.Size):
+		return fmt.Errorf("The sum of offset (%d) and size (%d) has to be smaller or equal to the  actual size of the containing file (%d)",
+			c.Offset, *c.Size, total)
+	}
+	return nil
+}
+
+// Reopen implements graph.Reopener; own is a Config.
+func (d *Driver) Reopen(_ graph.Options, own any) (commit func() error, undo func(), err error) {
+	old := d.cfg
+	if cfg, ok := own.(Config); ok {
+		if err := cfg.check(d.file.Size()); err != nil {
+			return nil, nil, err
+		}
+		d.cfg = cfg
+	}
+	return func() error { return nil }, func() { d.cfg = old }, nil
 }
 
 // Size returns the length in bytes.

@@ -99,6 +99,7 @@ func (b *blocks) close() error {
 func (v *VM) opener(writeThrough bool) *formats.Opener {
 	return &formats.Opener{
 		Graph: &v.blocks.graph, OpenFile: v.fds.Open, Drive: v.blocks.node, Groups: &v.blocks.groups, WriteThrough: writeThrough,
+		Said:      func(text string) { fmt.Print(text) },
 		Corrupted: func(node string, c qcow2.Corruption) { v.control.Post(func() { v.imageCorrupted(node, c) }) },
 		Quorum:    quorum{v}, Print: v.breakpoints(),
 	}

@@ -41,6 +41,7 @@ func (v *VM) openMonitors(ctx context.Context) error {
 	blockqmp.Register(table, v)
 	blockqmp.RegisterJobs(table, v)
 	blockqmp.RegisterExports(table, v)
+	blockqmp.RegisterChanges(table, v)
 	vmqmp.RegisterSystem(table, v)
 	devqmp.RegisterPCI(table, v.pciHost)
 	devqmp.RegisterVirtio(table, v)

@@ -65,6 +65,7 @@ type VM struct {
 	blocks     blocks
 	jobs       *jobs.Manager
 	exports    *export.Registry
+	since      time.Time // when the VM came into being
 	nets       netdevs
 	objects    objects
 	macs       macs
@@ -88,7 +89,7 @@ type VM struct {
 // New builds the VM that cfg describes. On an error nothing is left behind.
 func New(ctx context.Context, cfg *config.Config, opt Options) (*VM, error) {
 	v := &VM{cfg: cfg, opt: opt, places: map[*qdev.Instance]*place{},
-		cpuDevices: map[int]*qdev.Instance{}}
+		cpuDevices: map[int]*qdev.Instance{}, since: time.Now()}
 	v.chooseAccel()
 	v.startBlocks()
 	v.hw = &hardware{failed: v.failed}

@@ -48,6 +48,9 @@ func (x *BlockdevCreateOptions) decodeMembers(o *object) error {
 	case BlockdevDriverFile:
 		x.File = new(BlockdevCreateOptionsFile)
 		return x.File.decodeMembers(o)
+	case BlockdevDriverQcow2:
+		x.Qcow2 = new(BlockdevCreateOptionsQcow2)
+		return x.Qcow2.decodeMembers(o)
 	}
 	return nil
 }
@@ -55,11 +58,43 @@ func (x *BlockdevCreateOptions) decodeMembers(o *object) error {
 // EncodeQAPI implements Encodable.
 func (x *BlockdevCreateOptions) EncodeQAPI(e *Encoder) {
 	e.BeginObject()
+	if x.Qcow2 != nil && x.Qcow2.CompressionType != nil {
+		e.Key("compression-type")
+		x.Qcow2.CompressionType.EncodeQAPI(e)
+	}
+	if x.Qcow2 != nil && x.Qcow2.LazyRefcounts != nil {
+		e.Key("lazy-refcounts")
+		e.Bool(*x.Qcow2.LazyRefcounts)
+	}
+	if x.Qcow2 != nil && x.Qcow2.RefcountBits != nil {
+		e.Key("refcount-bits")
+		e.Int(*x.Qcow2.RefcountBits)
+	}
+	if x.Qcow2 != nil && x.Qcow2.DataFile != nil {
+		e.Key("data-file")
+		x.Qcow2.DataFile.EncodeQAPI(e)
+	}
+	if x.Qcow2 != nil && x.Qcow2.Version != nil {
+		e.Key("version")
+		x.Qcow2.Version.EncodeQAPI(e)
+	}
 	e.Key("driver")
 	x.Driver.EncodeQAPI(e)
 	if x.File != nil {
 		e.Key("filename")
 		e.String(x.File.Filename)
+	}
+	if x.Qcow2 != nil && x.Qcow2.ClusterSize != nil {
+		e.Key("cluster-size")
+		e.Uint(*x.Qcow2.ClusterSize)
+	}
+	if x.Qcow2 != nil && x.Qcow2.Preallocation != nil {
+		e.Key("preallocation")
+		x.Qcow2.Preallocation.EncodeQAPI(e)
+	}
+	if x.Qcow2 != nil {
+		e.Key("size")
+		e.Uint(x.Qcow2.Size)
 	}
 	if x.File != nil && x.File.Preallocation != nil {
 		e.Key("preallocation")
@@ -68,6 +103,26 @@ func (x *BlockdevCreateOptions) EncodeQAPI(e *Encoder) {
 	if x.File != nil {
 		e.Key("size")
 		e.Uint(x.File.Size)
+	}
+	if x.Qcow2 != nil && x.Qcow2.BackingFmt != nil {
+		e.Key("backing-fmt")
+		x.Qcow2.BackingFmt.EncodeQAPI(e)
+	}
+	if x.Qcow2 != nil && x.Qcow2.DataFileRaw != nil {
+		e.Key("data-file-raw")
+		e.Bool(*x.Qcow2.DataFileRaw)
+	}
+	if x.Qcow2 != nil && x.Qcow2.BackingFile != nil {
+		e.Key("backing-file")
+		e.String(*x.Qcow2.BackingFile)
+	}
+	if x.Qcow2 != nil {
+		e.Key("file")
+		x.Qcow2.File.EncodeQAPI(e)
+	}
+	if x.Qcow2 != nil && x.Qcow2.ExtendedL2 != nil {
+		e.Key("extended-l2")
+		e.Bool(*x.Qcow2.ExtendedL2)
 	}
 	e.EndObject()
 }
@@ -115,6 +170,192 @@ func (x *BlockdevCreateOptionsFile) EncodeQAPI(e *Encoder) {
 	}
 	e.Key("size")
 	e.Uint(x.Size)
+	e.EndObject()
+}
+
+// DecodeQAPI implements Decodable.
+func (x *BlockdevQcow2Version) DecodeQAPI(v Value) error {
+	s, err := v.enum()
+	if err != nil {
+		return err
+	}
+	switch string(s) {
+	case "v2":
+		*x = BlockdevQcow2VersionV2
+	case "v3":
+		*x = BlockdevQcow2VersionV3
+	default:
+		return notOneOf(s)
+	}
+	return nil
+}
+
+// EncodeQAPI implements Encodable.
+func (x *BlockdevQcow2Version) EncodeQAPI(e *Encoder) { e.String(string(*x)) }
+
+// DecodeQAPI implements Decodable.
+func (x *Qcow2CompressionType) DecodeQAPI(v Value) error {
+	s, err := v.enum()
+	if err != nil {
+		return err
+	}
+	switch string(s) {
+	case "zlib":
+		*x = Qcow2CompressionTypeZlib
+	case "zstd":
+		*x = Qcow2CompressionTypeZstd
+	default:
+		return notOneOf(s)
+	}
+	return nil
+}
+
+// EncodeQAPI implements Encodable.
+func (x *Qcow2CompressionType) EncodeQAPI(e *Encoder) { e.String(string(*x)) }
+
+// DecodeQAPI implements Decodable.
+func (x *BlockdevCreateOptionsQcow2) DecodeQAPI(v Value) error {
+	o, err := v.object()
+	if err != nil {
+		return err
+	}
+	if err := x.decodeMembers(&o); err != nil {
+		return err
+	}
+	return o.finish()
+}
+
+func (x *BlockdevCreateOptionsQcow2) decodeMembers(o *object) error {
+	if m, ok := o.take("file"); !ok {
+		return missing("file")
+	} else if err := x.File.DecodeQAPI(m); err != nil {
+		return within("file", err)
+	}
+	if m, ok := o.take("data-file"); ok {
+		x.DataFile = new(BlockdevRef)
+		if err := x.DataFile.DecodeQAPI(m); err != nil {
+			return within("data-file", err)
+		}
+	}
+	if m, ok := o.take("data-file-raw"); ok {
+		x.DataFileRaw = new(bool)
+		if err := decodeBool(m, x.DataFileRaw); err != nil {
+			return within("data-file-raw", err)
+		}
+	}
+	if m, ok := o.take("extended-l2"); ok {
+		x.ExtendedL2 = new(bool)
+		if err := decodeBool(m, x.ExtendedL2); err != nil {
+			return within("extended-l2", err)
+		}
+	}
+	if m, ok := o.take("size"); !ok {
+		return missing("size")
+	} else if err := decodeUint64(m, &x.Size); err != nil {
+		return within("size", err)
+	}
+	if m, ok := o.take("version"); ok {
+		x.Version = new(BlockdevQcow2Version)
+		if err := x.Version.DecodeQAPI(m); err != nil {
+			return within("version", err)
+		}
+	}
+	if m, ok := o.take("backing-file"); ok {
+		x.BackingFile = new(string)
+		if err := decodeString(m, x.BackingFile); err != nil {
+			return within("backing-file", err)
+		}
+	}
+	if m, ok := o.take("backing-fmt"); ok {
+		x.BackingFmt = new(BlockdevDriver)
+		if err := x.BackingFmt.DecodeQAPI(m); err != nil {
+			return within("backing-fmt", err)
+		}
+	}
+	if m, ok := o.take("cluster-size"); ok {
+		x.ClusterSize = new(uint64)
+		if err := decodeUint64(m, x.ClusterSize); err != nil {
+			return within("cluster-size", err)
+		}
+	}
+	if m, ok := o.take("preallocation"); ok {
+		x.Preallocation = new(PreallocMode)
+		if err := x.Preallocation.DecodeQAPI(m); err != nil {
+			return within("preallocation", err)
+		}
+	}
+	if m, ok := o.take("lazy-refcounts"); ok {
+		x.LazyRefcounts = new(bool)
+		if err := decodeBool(m, x.LazyRefcounts); err != nil {
+			return within("lazy-refcounts", err)
+		}
+	}
+	if m, ok := o.take("refcount-bits"); ok {
+		x.RefcountBits = new(int64)
+		if err := decodeInt64(m, x.RefcountBits); err != nil {
+			return within("refcount-bits", err)
+		}
+	}
+	if m, ok := o.take("compression-type"); ok {
+		x.CompressionType = new(Qcow2CompressionType)
+		if err := x.CompressionType.DecodeQAPI(m); err != nil {
+			return within("compression-type", err)
+		}
+	}
+	return nil
+}
+
+// EncodeQAPI implements Encodable.
+func (x *BlockdevCreateOptionsQcow2) EncodeQAPI(e *Encoder) {
+	e.BeginObject()
+	if x.CompressionType != nil {
+		e.Key("compression-type")
+		x.CompressionType.EncodeQAPI(e)
+	}
+	if x.LazyRefcounts != nil {
+		e.Key("lazy-refcounts")
+		e.Bool(*x.LazyRefcounts)
+	}
+	if x.RefcountBits != nil {
+		e.Key("refcount-bits")
+		e.Int(*x.RefcountBits)
+	}
+	if x.DataFile != nil {
+		e.Key("data-file")
+		x.DataFile.EncodeQAPI(e)
+	}
+	if x.Version != nil {
+		e.Key("version")
+		x.Version.EncodeQAPI(e)
+	}
+	if x.ClusterSize != nil {
+		e.Key("cluster-size")
+		e.Uint(*x.ClusterSize)
+	}
+	if x.Preallocation != nil {
+		e.Key("preallocation")
+		x.Preallocation.EncodeQAPI(e)
+	}
+	e.Key("size")
+	e.Uint(x.Size)
+	if x.BackingFmt != nil {
+		e.Key("backing-fmt")
+		x.BackingFmt.EncodeQAPI(e)
+	}
+	if x.DataFileRaw != nil {
+		e.Key("data-file-raw")
+		e.Bool(*x.DataFileRaw)
+	}
+	if x.BackingFile != nil {
+		e.Key("backing-file")
+		e.String(*x.BackingFile)
+	}
+	e.Key("file")
+	x.File.EncodeQAPI(e)
+	if x.ExtendedL2 != nil {
+		e.Key("extended-l2")
+		e.Bool(*x.ExtendedL2)
+	}
 	e.EndObject()
 }
 
@@ -172,7 +413,7 @@ var blockcreateSchema = []entity{
 		{name: "host_device", typ: "Empty"},
 		{name: "null-aio", typ: "Empty"},
 		{name: "null-co", typ: "Empty"},
-		{name: "qcow2", typ: "Empty"},
+		{name: "qcow2", typ: "BlockdevCreateOptionsQcow2"},
 		{name: "quorum", typ: "Empty"},
 		{name: "raw", typ: "Empty"},
 		{name: "throttle", typ: "Empty"},
@@ -181,6 +422,29 @@ var blockcreateSchema = []entity{
 		{name: "filename", typ: "str"},
 		{name: "size", typ: "int"},
 		{name: "preallocation", typ: "PreallocMode", optional: true},
+	}},
+	{name: "BlockdevQcow2Version", meta: SchemaMetaTypeEnum, members: []field{
+		{name: "v2"},
+		{name: "v3"},
+	}},
+	{name: "Qcow2CompressionType", meta: SchemaMetaTypeEnum, members: []field{
+		{name: "zlib"},
+		{name: "zstd"},
+	}},
+	{name: "BlockdevCreateOptionsQcow2", meta: SchemaMetaTypeObject, members: []field{
+		{name: "file", typ: "BlockdevRef"},
+		{name: "data-file", typ: "BlockdevRef", optional: true},
+		{name: "data-file-raw", typ: "bool", optional: true},
+		{name: "extended-l2", typ: "bool", optional: true},
+		{name: "size", typ: "int"},
+		{name: "version", typ: "BlockdevQcow2Version", optional: true},
+		{name: "backing-file", typ: "str", optional: true},
+		{name: "backing-fmt", typ: "BlockdevDriver", optional: true},
+		{name: "cluster-size", typ: "int", optional: true},
+		{name: "preallocation", typ: "PreallocMode", optional: true},
+		{name: "lazy-refcounts", typ: "bool", optional: true},
+		{name: "refcount-bits", typ: "int", optional: true},
+		{name: "compression-type", typ: "Qcow2CompressionType", optional: true},
 	}},
 	{name: "BlockdevCreateArgs", meta: SchemaMetaTypeObject, members: []field{
 		{name: "job-id", typ: "str"},

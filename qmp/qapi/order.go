@@ -44,3 +44,6 @@ func (v Value) Ordered() iter.Seq2[Value, Value] {
 		}
 	}
 }
+
+// Bucket returns where in QEMU's order a name stands.
+func Bucket(name string) uint32 { return bucket([]byte(name)) }

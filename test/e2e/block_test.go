@@ -36,9 +36,9 @@ func TestBlockdevs(t *testing.T) {
 		v.failing(t, "Block device s is in use", "blockdev-del", `{"node-name":"s"}`)
 		v.works(t, "device_add", `{"driver":"virtio-blk-pci","bus":"rp0","id":"d","drive":"f"}`)
 		v.failing(t, "Node f is in use", "blockdev-del", `{"node-name":"f"}`)
-		v.failing(t, "Permission conflict on node 'f': permissions 'write' are both required by block device 'e'", "device_add",
+		v.failing(t, "Permission conflict on node 'f': permissions 'write' are both required by block device 'd'", "device_add",
 			`{"driver":"virtio-blk-pci","bus":"rp1","id":"e","drive":"f"}`)
-		v.failing(t, "unshared by node 'f' (uses node 's' as 'file' child)", "device_add", `{"driver":"virtio-blk-pci","bus":"rp1","id":"e","drive":"s"}`)
+		v.failing(t, "required by node 'f' (uses node 's' as 'file' child) and unshared by block device 'e'", "device_add", `{"driver":"virtio-blk-pci","bus":"rp1","id":"e","drive":"s"}`)
 		v.works(t, "device_del", `{"id":"d"}`)
 		v.deleted(t, "/machine/peripheral/d/virtio-backend")
 		v.deleted(t, "/machine/peripheral/d")
