@@ -36,6 +36,8 @@ type Opener struct {
 	Groups *throttle.Groups
 	// Quorum hears what goes wrong in quorums.
 	Quorum quorumdrv.Reports
+	// Network is for nodes on other machines.
+	Network Network
 	// WriteThrough has files durable whenever a write completes.
 	WriteThrough bool
 	// AIO is how files are read and written that do not say, if it is not empty.
@@ -85,6 +87,8 @@ func (x *Opener) open(o *qapi.BlockdevOptions, from inherited) (*graph.Node, err
 		return x.file(s, o, o.File, from)
 	case qapi.BlockdevDriverHostDevice:
 		return x.file(s, o, o.HostDevice, from)
+	case qapi.BlockdevDriverNbd:
+		return x.nbd(s, o.Nbd, from)
 	case qapi.BlockdevDriverNullCo:
 		return x.null(s, o.NullCo)
 	case qapi.BlockdevDriverNullAio:

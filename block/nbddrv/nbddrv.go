@@ -40,8 +40,6 @@ type Config struct {
 	ReconnectDelay time.Duration
 	// OpenTimeout is how long Open tries; zero is once.
 	OpenTimeout time.Duration
-	// ReadOnly needs no server that can be written to.
-	ReadOnly bool
 	// Log takes why a server was lost.
 	Log func(error)
 }
@@ -287,8 +285,8 @@ func (d *Driver) Close() error {
 
 // Permit refuses writers of an export that is not to be written to.
 func (d *Driver) Permit(perm, _ graph.Perm) error {
-	if d.ReadOnly() && !d.cfg.ReadOnly && perm&(graph.Write|graph.WriteUnchanged) != 0 {
-		return errors.New("request on write denied without write permission")
+	if d.ReadOnly() && perm&(graph.Write|graph.WriteUnchanged) != 0 {
+		return errors.New("Can't reopen read-only NBD mount as read/write")
 	}
 	return nil
 }
