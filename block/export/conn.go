@@ -36,7 +36,7 @@ type conn struct {
 	structured bool
 	contexts   []int
 
-	in      reader
+	in      nbdproto.Reader
 	out     []byte // replies of the reader's that wait
 	own     *slot  // the reader's
 	penalty int
@@ -58,9 +58,8 @@ type conn struct {
 func newConn(e *nbdExport, s *nbdproto.Session) *conn {
 	c := &conn{
 		exp: e, c: s.Conn, structured: s.Structured, contexts: s.Contexts, tasks: make(chan *slot, maxRequests),
-		own: &slot{}, in: reader{buf: make([]byte, inlineSize)},
+		own: &slot{}, in: nbdproto.NewReader(s.Conn),
 	}
-	c.in.src = s.Conn
 	c.room.L = &c.mu
 	return c
 }
@@ -97,12 +96,12 @@ func (c *conn) run() error {
 func (c *conn) read() error {
 	for {
 		var h [nbdproto.RequestSize]byte
-		if !c.in.has(len(h)) {
+		if !c.in.Has(len(h)) {
 			if err := c.flush(); err != nil {
 				return err
 			}
 		}
-		if err := c.in.read(h[:]); err != nil {
+		if err := c.in.Read(h[:]); err != nil {
 			return err
 		}
 		q, err := nbdproto.ParseRequest(&h)
@@ -137,7 +136,7 @@ func (c *conn) request(q nbdproto.Request) error {
 	}
 	s := c.take(q)
 	if q.Type == nbdproto.CmdWrite {
-		if err := c.in.read(s.data(q.Length)); err != nil {
+		if err := c.in.Read(s.data(q.Length)); err != nil {
 			return err
 		}
 	}
@@ -153,7 +152,7 @@ func (c *conn) inline(q nbdproto.Request) error {
 	var payload []byte
 	if q.Type == nbdproto.CmdWrite {
 		payload = c.own.data(q.Length)
-		if err := c.in.read(payload); err != nil {
+		if err := c.in.Read(payload); err != nil {
 			return err
 		}
 	}
@@ -242,34 +241,4 @@ func (c *conn) work() {
 		}
 		c.give(s)
 	}
-}
-
-// reader reads ahead.
-type reader struct {
-	src      io.Reader
-	buf      []byte
-	from, to int
-}
-
-// has reports whether n bytes are there already.
-func (r *reader) has(n int) bool { return r.to-r.from >= n }
-
-// read fills p. What is longer than what is read ahead goes straight there.
-func (r *reader) read(p []byte) error {
-	n := copy(p, r.buf[r.from:r.to])
-	r.from += n
-	p = p[n:]
-	for len(p) > 0 {
-		if len(p) >= len(r.buf) {
-			_, err := io.ReadFull(r.src, p)
-			return err
-		}
-		m, err := r.src.Read(r.buf)
-		n = copy(p, r.buf[:m])
-		p, r.from, r.to = p[n:], n, m
-		if err != nil && len(p) > 0 {
-			return err
-		}
-	}
-	return nil
 }

@@ -227,6 +227,9 @@ func (c *conn) sendSparse(s *slot) error {
 	for at := 0; at < len(data); {
 		off, rest := int64(q.Offset)+int64(at), int64(len(data)-at)
 		e, _, err := c.exp.root.StatusAbove(off, rest)
+		if err == nil && e.N <= 0 {
+			err = unix.EIO
+		}
 		if err != nil {
 			return c.write(c.answer(s.head[:0], q, errno(err), "unable to check for holes: "+err.Error()))
 		}

@@ -1,6 +1,8 @@
 package export
 
 import (
+	"golang.org/x/sys/unix"
+
 	"hv/block/graph"
 	"hv/block/nbdproto"
 )
@@ -59,6 +61,9 @@ func (x *nbdExport) collect(to *extents, number int, off, n int64) error {
 	ctx := &x.contexts[number]
 	for end := off + n; off < end; {
 		e, depth, err := x.root.StatusAbove(off, end-off)
+		if err == nil && e.N <= 0 {
+			err = unix.EIO
+		}
 		if err != nil {
 			return err
 		}

@@ -40,6 +40,8 @@ type Opener struct {
 	Print func(text string)
 	// Said hears what QEMU would print when it makes an image, unless it is nil.
 	Said func(text string)
+	// Network is for nodes on other machines.
+	Network Network
 	// WriteThrough has files durable whenever a write completes.
 	WriteThrough bool
 	// AIO is how files are read and written that do not say, if it is not empty.
@@ -95,6 +97,8 @@ func (x *Opener) open(o *qapi.BlockdevOptions, from inherited) (*graph.Node, err
 		return x.file(s, o, o.File, from)
 	case qapi.BlockdevDriverHostDevice:
 		return x.file(s, o, o.HostDevice, from)
+	case qapi.BlockdevDriverNbd:
+		return x.nbd(s, o.Nbd, from)
 	case qapi.BlockdevDriverNullCo:
 		return x.null(s, o.NullCo)
 	case qapi.BlockdevDriverNullAio:

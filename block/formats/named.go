@@ -15,7 +15,7 @@ import (
 // protocols are the drivers that have no data in other nodes, and the prefix of file names
 // that they go by, if any.
 var protocols = map[string]string{
-	"file": "file:", "host_device": "host_device:", "null-co": "null-co:", "null-aio": "null-aio:",
+	"file": "file:", "host_device": "host_device:", "nbd": "nbd:", "null-co": "null-co:", "null-aio": "null-aio:",
 }
 
 // generic are the options that nodes hand down.
@@ -76,25 +76,32 @@ func (x *Opener) onHost(filename string, t blockopts.Tree, from inherited) (*gra
 		}
 		t = t.With("driver", driver)
 	}
-	if filename != "" {
-		t = fromName(driver, filename, t)
+	t, err := fromName(driver, filename, t)
+	if err != nil {
+		return nil, err
 	}
 	return x.decoded(t, from)
 }
 
 // fromName has a driver take its options from a name.
-func fromName(driver, name string, t blockopts.Tree) blockopts.Tree {
+func fromName(driver, name string, t blockopts.Tree) (blockopts.Tree, error) {
 	prefix := protocols[driver]
 	rest, ok := strings.CutPrefix(name, prefix)
 	switch {
+	case driver == "nbd" && name != "":
+		return nbdName(name, t)
+	case driver == "nbd":
+		return nbdServer(t)
+	case name == "":
+		return t, nil
 	case strings.HasPrefix(driver, "null-"):
-		return t.Without("filename")
+		return t.Without("filename"), nil
 	case !ok:
-		return t
+		return t, nil
 	case hasProtocol(rest):
 		rest = "./" + rest // it is a file's name all the same
 	}
-	return t.With("filename", rest)
+	return t.With("filename", rest), nil
 }
 
 // hasProtocol tells whether a name begins with that of a protocol.
@@ -112,6 +119,9 @@ func protocolOf(name string, prefixed bool) (string, error) {
 		return "file", nil
 	}
 	prefix, _, _ := strings.Cut(name, ":")
+	if _, ok := nbdSchemes[prefix]; ok {
+		return "nbd", nil
+	}
 	for driver, p := range protocols {
 		if p == prefix+":" {
 			return driver, nil

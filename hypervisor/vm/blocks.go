@@ -12,6 +12,7 @@ import (
 	"hv/block/graph"
 	"hv/block/qcow2"
 	"hv/block/throttle"
+	"hv/block/tlscreds"
 	"hv/devices/qdev"
 	"hv/devices/virtio"
 	"hv/devices/virtio/virtioblk"
@@ -99,7 +100,11 @@ func (b *blocks) close() error {
 func (v *VM) opener(writeThrough bool) *formats.Opener {
 	return &formats.Opener{
 		Graph: &v.blocks.graph, OpenFile: v.fds.Open, Drive: v.blocks.node, Groups: &v.blocks.groups, WriteThrough: writeThrough,
-		Said:      func(text string) { fmt.Print(text) },
+		Said: func(text string) { fmt.Print(text) },
+		Network: formats.Network{
+			Descriptors: v.fds.Param, Log: func(err error) { v.opt.Log.Warn(err) },
+			Credentials: func(id string) (*tlscreds.Creds, error) { return v.credentials(id, false) },
+		},
 		Corrupted: func(node string, c qcow2.Corruption) { v.control.Post(func() { v.imageCorrupted(node, c) }) },
 		Quorum:    quorum{v}, Print: v.breakpoints(),
 	}

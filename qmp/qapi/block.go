@@ -12,6 +12,7 @@ const (
 	BlockdevDriverBlkverify    BlockdevDriver = "blkverify"    // two nodes that must not differ
 	BlockdevDriverFile         BlockdevDriver = "file"         // a regular file
 	BlockdevDriverHostDevice   BlockdevDriver = "host_device"  // a block device of the host
+	BlockdevDriverNbd          BlockdevDriver = "nbd"          // an export of an NBD server
 	BlockdevDriverNullAio      BlockdevDriver = "null-aio"     // nothing, as null-co
 	BlockdevDriverNullCo       BlockdevDriver = "null-co"      // nothing: takes all writes, reads as anything
 	BlockdevDriverQcow2        BlockdevDriver = "qcow2"        // an image that grows, with snapshots
@@ -35,6 +36,7 @@ type BlockdevOptions struct {
 	Blkverify    *BlockdevOptionsBlkverify    `qapi:",branch=blkverify"`
 	File         *BlockdevOptionsFile         `qapi:",branch=file"`
 	HostDevice   *BlockdevOptionsFile         `qapi:",branch=host_device"`
+	Nbd          *BlockdevOptionsNbd          `qapi:",branch=nbd"`
 	NullAio      *BlockdevOptionsNull         `qapi:",branch=null-aio"`
 	NullCo       *BlockdevOptionsNull         `qapi:",branch=null-co"`
 	Qcow2        *BlockdevOptionsQcow2        `qapi:",branch=qcow2"`

@@ -19,6 +19,8 @@ func (x *BlockdevDriver) DecodeQAPI(v Value) error {
 		*x = BlockdevDriverFile
 	case "host_device":
 		*x = BlockdevDriverHostDevice
+	case "nbd":
+		*x = BlockdevDriverNbd
 	case "null-aio":
 		*x = BlockdevDriverNullAio
 	case "null-co":
@@ -116,6 +118,9 @@ func (x *BlockdevOptions) decodeMembers(o *object) error {
 	case BlockdevDriverHostDevice:
 		x.HostDevice = new(BlockdevOptionsFile)
 		return x.HostDevice.decodeMembers(o)
+	case BlockdevDriverNbd:
+		x.Nbd = new(BlockdevOptionsNbd)
+		return x.Nbd.decodeMembers(o)
 	case BlockdevDriverNullAio:
 		x.NullAio = new(BlockdevOptionsNull)
 		return x.NullAio.decodeMembers(o)
@@ -307,6 +312,10 @@ func (x *BlockdevOptions) EncodeQAPI(e *Encoder) {
 		e.Key("size")
 		e.Int(*x.NullAio.Size)
 	}
+	if x.Nbd != nil && x.Nbd.Export != nil {
+		e.Key("export")
+		e.String(*x.Nbd.Export)
+	}
 	if x.AutoReadOnly != nil {
 		e.Key("auto-read-only")
 		e.Bool(*x.AutoReadOnly)
@@ -314,6 +323,14 @@ func (x *BlockdevOptions) EncodeQAPI(e *Encoder) {
 	if x.Qcow2 != nil && x.Qcow2.L2CacheSize != nil {
 		e.Key("l2-cache-size")
 		e.Int(*x.Qcow2.L2CacheSize)
+	}
+	if x.Nbd != nil && x.Nbd.ReconnectDelay != nil {
+		e.Key("reconnect-delay")
+		e.Uint(uint64(*x.Nbd.ReconnectDelay))
+	}
+	if x.Nbd != nil {
+		e.Key("server")
+		x.Nbd.Server.EncodeQAPI(e)
 	}
 	if x.ReadOnly != nil {
 		e.Key("read-only")
@@ -323,6 +340,10 @@ func (x *BlockdevOptions) EncodeQAPI(e *Encoder) {
 		e.Key("opt-discard")
 		e.Int(int64(*x.Blkdebug.OptDiscard))
 	}
+	if x.Nbd != nil && x.Nbd.XDirtyBitmap != nil {
+		e.Key("x-dirty-bitmap")
+		e.String(*x.Nbd.XDirtyBitmap)
+	}
 	if x.Blkdebug != nil && x.Blkdebug.UnshareChildPerms != nil {
 		e.Key("unshare-child-perms")
 		x.Blkdebug.UnshareChildPerms.EncodeQAPI(e)
@@ -331,6 +352,10 @@ func (x *BlockdevOptions) EncodeQAPI(e *Encoder) {
 		e.Key("vote-threshold")
 		e.Int(x.Quorum.VoteThreshold)
 	}
+	if x.Nbd != nil && x.Nbd.TlsCreds != nil {
+		e.Key("tls-creds")
+		e.String(*x.Nbd.TlsCreds)
+	}
 	if x.HostDevice != nil && x.HostDevice.Aio != nil {
 		e.Key("aio")
 		x.HostDevice.Aio.EncodeQAPI(e)
@@ -338,6 +363,10 @@ func (x *BlockdevOptions) EncodeQAPI(e *Encoder) {
 	if x.File != nil && x.File.Aio != nil {
 		e.Key("aio")
 		x.File.Aio.EncodeQAPI(e)
+	}
+	if x.Nbd != nil && x.Nbd.OpenTimeout != nil {
+		e.Key("open-timeout")
+		e.Uint(uint64(*x.Nbd.OpenTimeout))
 	}
 	if x.Blkverify != nil {
 		e.Key("raw")
@@ -358,6 +387,10 @@ func (x *BlockdevOptions) EncodeQAPI(e *Encoder) {
 	if x.Discard != nil {
 		e.Key("discard")
 		x.Discard.EncodeQAPI(e)
+	}
+	if x.Nbd != nil && x.Nbd.TlsHostname != nil {
+		e.Key("tls-hostname")
+		e.String(*x.Nbd.TlsHostname)
 	}
 	if x.ForceShare != nil {
 		e.Key("force-share")
@@ -779,6 +812,7 @@ var blockSchema = []entity{
 		{name: "blkverify"},
 		{name: "file"},
 		{name: "host_device"},
+		{name: "nbd"},
 		{name: "null-aio"},
 		{name: "null-co"},
 		{name: "qcow2"},
@@ -801,6 +835,7 @@ var blockSchema = []entity{
 		{name: "blkverify", typ: "BlockdevOptionsBlkverify"},
 		{name: "file", typ: "BlockdevOptionsFile"},
 		{name: "host_device", typ: "BlockdevOptionsFile"},
+		{name: "nbd", typ: "BlockdevOptionsNbd"},
 		{name: "null-aio", typ: "BlockdevOptionsNull"},
 		{name: "null-co", typ: "BlockdevOptionsNull"},
 		{name: "qcow2", typ: "BlockdevOptionsQcow2"},

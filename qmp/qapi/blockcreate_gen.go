@@ -411,6 +411,7 @@ var blockcreateSchema = []entity{
 		{name: "blkverify", typ: "Empty"},
 		{name: "file", typ: "BlockdevCreateOptionsFile"},
 		{name: "host_device", typ: "Empty"},
+		{name: "nbd", typ: "Empty"},
 		{name: "null-aio", typ: "Empty"},
 		{name: "null-co", typ: "Empty"},
 		{name: "qcow2", typ: "BlockdevCreateOptionsQcow2"},

@@ -778,6 +778,95 @@ func (x *QCryptoTLSCredsEndpoint) DecodeQAPI(v Value) error {
 // EncodeQAPI implements Encodable.
 func (x *QCryptoTLSCredsEndpoint) EncodeQAPI(e *Encoder) { e.String(string(*x)) }
 
+// DecodeQAPI implements Decodable.
+func (x *BlockdevOptionsNbd) DecodeQAPI(v Value) error {
+	o, err := v.object()
+	if err != nil {
+		return err
+	}
+	if err := x.decodeMembers(&o); err != nil {
+		return err
+	}
+	return o.finish()
+}
+
+func (x *BlockdevOptionsNbd) decodeMembers(o *object) error {
+	if m, ok := o.take("server"); !ok {
+		return missing("server")
+	} else if err := x.Server.DecodeQAPI(m); err != nil {
+		return within("server", err)
+	}
+	if m, ok := o.take("export"); ok {
+		x.Export = new(string)
+		if err := decodeString(m, x.Export); err != nil {
+			return within("export", err)
+		}
+	}
+	if m, ok := o.take("tls-creds"); ok {
+		x.TlsCreds = new(string)
+		if err := decodeString(m, x.TlsCreds); err != nil {
+			return within("tls-creds", err)
+		}
+	}
+	if m, ok := o.take("tls-hostname"); ok {
+		x.TlsHostname = new(string)
+		if err := decodeString(m, x.TlsHostname); err != nil {
+			return within("tls-hostname", err)
+		}
+	}
+	if m, ok := o.take("x-dirty-bitmap"); ok {
+		x.XDirtyBitmap = new(string)
+		if err := decodeString(m, x.XDirtyBitmap); err != nil {
+			return within("x-dirty-bitmap", err)
+		}
+	}
+	if m, ok := o.take("reconnect-delay"); ok {
+		x.ReconnectDelay = new(uint32)
+		if err := decodeUint32(m, x.ReconnectDelay); err != nil {
+			return within("reconnect-delay", err)
+		}
+	}
+	if m, ok := o.take("open-timeout"); ok {
+		x.OpenTimeout = new(uint32)
+		if err := decodeUint32(m, x.OpenTimeout); err != nil {
+			return within("open-timeout", err)
+		}
+	}
+	return nil
+}
+
+// EncodeQAPI implements Encodable.
+func (x *BlockdevOptionsNbd) EncodeQAPI(e *Encoder) {
+	e.BeginObject()
+	if x.Export != nil {
+		e.Key("export")
+		e.String(*x.Export)
+	}
+	if x.ReconnectDelay != nil {
+		e.Key("reconnect-delay")
+		e.Uint(uint64(*x.ReconnectDelay))
+	}
+	e.Key("server")
+	x.Server.EncodeQAPI(e)
+	if x.XDirtyBitmap != nil {
+		e.Key("x-dirty-bitmap")
+		e.String(*x.XDirtyBitmap)
+	}
+	if x.TlsCreds != nil {
+		e.Key("tls-creds")
+		e.String(*x.TlsCreds)
+	}
+	if x.OpenTimeout != nil {
+		e.Key("open-timeout")
+		e.Uint(uint64(*x.OpenTimeout))
+	}
+	if x.TlsHostname != nil {
+		e.Key("tls-hostname")
+		e.String(*x.TlsHostname)
+	}
+	e.EndObject()
+}
+
 // exportSchema describes what the file declares.
 var exportSchema = []entity{
 	{name: "SocketAddress", meta: SchemaMetaTypeObject, members: []field{
@@ -864,6 +953,15 @@ var exportSchema = []entity{
 	{name: "QCryptoTLSCredsEndpoint", meta: SchemaMetaTypeEnum, members: []field{
 		{name: "client"},
 		{name: "server"},
+	}},
+	{name: "BlockdevOptionsNbd", meta: SchemaMetaTypeObject, members: []field{
+		{name: "server", typ: "SocketAddress"},
+		{name: "export", typ: "str", optional: true},
+		{name: "tls-creds", typ: "str", optional: true},
+		{name: "tls-hostname", typ: "str", optional: true},
+		{name: "x-dirty-bitmap", typ: "str", optional: true},
+		{name: "reconnect-delay", typ: "int", optional: true},
+		{name: "open-timeout", typ: "int", optional: true},
 	}},
 	{name: "nbd-server-start", meta: SchemaMetaTypeCommand, arg: "NbdServerStartArgs", ret: "Empty"},
 	{name: "nbd-server-add", meta: SchemaMetaTypeCommand, arg: "NbdServerAddOptions", ret: "Empty", features: []string{"deprecated"}},

@@ -222,6 +222,7 @@ func WireTypes() []interface {
 		new(TlsCredsProperties),
 		new(TlsCredsX509Properties),
 		new(QCryptoTLSCredsEndpoint),
+		new(BlockdevOptionsNbd),
 		new(GetfdArgs),
 		new(ClosefdArgs),
 		new(AddFdArgs),

@@ -1,0 +1,39 @@
+package nbdproto
+
+import "io"
+
+// readAhead is how much a Reader takes at once.
+const readAhead = 64 << 10
+
+// Reader reads messages ahead, so that those that come together cost one system call.
+type Reader struct {
+	src      io.Reader
+	buf      []byte
+	from, to int
+}
+
+// NewReader returns a Reader of a connection.
+func NewReader(src io.Reader) Reader { return Reader{src: src, buf: make([]byte, readAhead)} }
+
+// Has reports whether n bytes are there already.
+func (r *Reader) Has(n int) bool { return r.to-r.from >= n }
+
+// Read fills p, or returns an error. What is longer than what is read ahead goes straight
+// there.
+func (r *Reader) Read(p []byte) error {
+	n := copy(p, r.buf[r.from:r.to])
+	r.from += n
+	for p = p[n:]; len(p) > 0; {
+		if len(p) >= len(r.buf) {
+			_, err := io.ReadFull(r.src, p)
+			return err
+		}
+		m, err := r.src.Read(r.buf)
+		n = copy(p, r.buf[:m])
+		p, r.from, r.to = p[n:], n, m
+		if err != nil && len(p) > 0 {
+			return err
+		}
+	}
+	return nil
+}

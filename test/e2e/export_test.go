@@ -1,0 +1,65 @@
+package e2e
+
+import (
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"hv/qmp/qapi"
+	"hv/test/hvrun"
+)
+
+// tool runs a program that `make deps` installs, and returns what it prints.
+func tool(t testing.TB, name string, args ...string) string {
+	t.Helper()
+	out, err := exec.Command(hvrun.Tool(t, name), args...).CombinedOutput()
+	if err != nil {
+		t.Errorf("%s %v: %v\n%s", name, args, err, out)
+	}
+	return string(out)
+}
+
+// TestExports serves nodes while the guest runs, to clients that are not ours and to hv's.
+func TestExports(t *testing.T) {
+	dir := t.TempDir()
+	image, socket := hvrun.Image(t, dir, 8), filepath.Join(dir, "nbd")
+	v := start(t, bare(t, "spin", "-device", "pcie-root-port,id=rp0,slot=1", "-object", "iothread,id=io0",
+		"-blockdev", "driver=raw,node-name=f,file.driver=file,file.filename="+image, "-drive", "file="+hvrun.Image(t, dir, 4)+",format=raw,if=none,id=d0")...)
+	v.failing(t, "NBD server not running", "nbd-server-stop", `{}`)
+	v.failing(t, "No TLS credentials with id 'tls0'", "nbd-server-start", fmt.Sprintf(`{"addr":{"type":"unix","data":{"path":%q}},"tls-creds":"tls0"}`, socket))
+	v.works(t, "nbd-server-start", fmt.Sprintf(`{"addr":{"type":"unix","data":{"path":%q}}}`, socket))
+	v.works(t, "block-export-add", `{"type":"nbd","id":"e0","node-name":"f","name":"out","writable":true,"iothread":"io0"}`)
+	v.works(t, "nbd-server-add", `{"device":"d0","description":"the drive"}`)
+	list := ask(t, v, qapi.CmdQueryBlockExports, qapi.Empty{})
+	if len(list) != 2 || list[0].Id != "d0" || list[1].NodeName != "f" || list[1].Type != qapi.BlockExportTypeNbd {
+		t.Errorf("%+v", list)
+	}
+	uri := "nbd+unix:///out?socket=" + socket
+	if out := tool(t, "qemu-io", "-f", "raw", "-c", "write -P 7 1M 1M", uri); !strings.Contains(out, "wrote 1048576") {
+		t.Error(out)
+	}
+	if out := tool(t, "nbdinfo", "--list", "nbd+unix://?socket="+socket); !strings.Contains(out, `export="d0"`) || !strings.Contains(out, "the drive") {
+		t.Error(out)
+	}
+	// hv is a client of its own: a disk on an export of a node.
+	v.works(t, "blockdev-add", fmt.Sprintf(`{"driver":"nbd","node-name":"c","server":{"type":"unix","path":%q},"export":"out"}`, socket))
+	v.failing(t, "Requested export not available", "blockdev-add", fmt.Sprintf(`{"driver":"nbd","node-name":"x","server":{"type":"unix","path":%q},"export":"in"}`, socket))
+	v.failing(t, "request on write denied without write permission", "blockdev-add", fmt.Sprintf(`{"driver":"nbd","node-name":"x","server":{"type":"unix","path":%q},"export":"d0"}`, socket))
+	v.works(t, "device_add", `{"driver":"virtio-blk-pci","bus":"rp0","id":"d","drive":"c"}`)
+	v.works(t, "device_del", `{"id":"d"}`)
+	v.deleted(t, "/machine/peripheral/d/virtio-backend")
+	v.deleted(t, "/machine/peripheral/d")
+	v.failing(t, "export 'e0' still in use", "block-export-del", `{"id":"e0"}`)
+	v.works(t, "blockdev-del", `{"node-name":"c"}`)
+	v.failing(t, "Node f is in use", "blockdev-del", `{"node-name":"f"}`)
+	v.works(t, "nbd-server-remove", `{"name":"d0","mode":"hard"}`)
+	v.event(t, "BLOCK_EXPORT_DELETED")
+	v.works(t, "block-export-del", `{"id":"e0","mode":"hard"}`)
+	v.event(t, "BLOCK_EXPORT_DELETED")
+	v.works(t, "blockdev-del", `{"node-name":"f"}`)
+	v.works(t, "nbd-server-stop", `{}`)
+	v.do(t, "quit")
+	v.ends(t, 0)
+}
