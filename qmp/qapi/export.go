@@ -158,7 +158,7 @@ type BlockdevOptionsNbd struct {
 	TlsCreds    *string       `qapi:"tls-creds"`    // id of a tls-creds object
 	TlsHostname *string       `qapi:"tls-hostname"` // whom the server's certificate is of; its host by default
 	//qapi:features unstable
-	XDirtyBitmap   *string `qapi:"x-dirty-bitmap"`  // what block status is asked of, instead of base:allocation
-	ReconnectDelay *uint32 `qapi:"reconnect-delay"` // seconds that requests wait for a server that was lost; none by default
-	OpenTimeout    *uint32 `qapi:"open-timeout"`    // seconds to keep trying for; by default there is one attempt
+	XDirtyBitmap   *string `qapi:"x-dirty-bitmap,feature=unstable"` // what block status is asked of, instead of base:allocation
+	ReconnectDelay *uint32 `qapi:"reconnect-delay"`                 // seconds that requests wait for a server that was lost; none by default
+	OpenTimeout    *uint32 `qapi:"open-timeout"`                    // seconds to keep trying for; by default there is one attempt
 }

@@ -959,7 +959,7 @@ var exportSchema = []entity{
 		{name: "export", typ: "str", optional: true},
 		{name: "tls-creds", typ: "str", optional: true},
 		{name: "tls-hostname", typ: "str", optional: true},
-		{name: "x-dirty-bitmap", typ: "str", optional: true},
+		{name: "x-dirty-bitmap", typ: "str", optional: true, features: []string{"unstable"}},
 		{name: "reconnect-delay", typ: "int", optional: true},
 		{name: "open-timeout", typ: "int", optional: true},
 	}},

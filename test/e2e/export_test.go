@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"fmt"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -10,16 +9,6 @@ import (
 	"hv/qmp/qapi"
 	"hv/test/hvrun"
 )
-
-// tool runs a program that `make deps` installs, and returns what it prints.
-func tool(t testing.TB, name string, args ...string) string {
-	t.Helper()
-	out, err := exec.Command(hvrun.Tool(t, name), args...).CombinedOutput()
-	if err != nil {
-		t.Errorf("%s %v: %v\n%s", name, args, err, out)
-	}
-	return string(out)
-}
 
 // TestExports serves nodes while the guest runs, to clients that are not ours and to hv's.
 func TestExports(t *testing.T) {
