@@ -26,6 +26,8 @@ type Config struct {
 	OptIO              qdev.Size      `prop:"opt_io_size" default:"0" desc:"bytes that requests should have"`
 	DiscardGranularity qdev.Size      `prop:"discard_granularity" default:"4294967295" desc:"bytes that are discarded at once; 0 is no discards"`
 	WriteCache         qdev.OnOffAuto `prop:"write-cache" default:"auto" desc:"on: writes are durable after a flush; off: when they complete"`
+	ReadError          qdev.OnError   `prop:"rerror" default:"auto" desc:"what becomes of reads that fail: report, ignore, enospc, stop, auto"`
+	WriteError         qdev.OnError   `prop:"werror" default:"auto" desc:"what becomes of writes that fail: report, ignore, enospc, stop, auto"`
 	ShareRW            bool           `prop:"share-rw" default:"off" desc:"others may write to the image too"`
 	Version            string         `prop:"ver" default:"2.5+" desc:"product revision, up to 4 characters"`
 	Serial             string         `prop:"serial" desc:"serial number, up to 36 characters"`

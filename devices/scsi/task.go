@@ -57,7 +57,6 @@ type state uint8
 const (
 	queued  state = iota // waits to be looked at
 	running              // the worker's
-	held                 // its request failed, and is made again when the machine goes on
 )
 
 // cdb returns the CDB.

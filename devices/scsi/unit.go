@@ -50,6 +50,11 @@ type IO interface {
 	// there is one, a kick, or a Wake.
 	Wait(block bool, done func(tag uint32, res int32)) error
 	Wake()
+	// Parked returns how many requests wait since they failed. They count as being under
+	// way until the machine goes on, or Drop gives one up.
+	Parked() int
+	// Drop gives up a request that is parked, and reports whether it was.
+	Drop(tag uint32) bool
 	Close() error
 }
 
@@ -99,12 +104,10 @@ type Unit struct {
 	closed bool
 
 	mu        sync.Mutex
-	ended     sync.Cond // a task has ended that somebody waits for
 	tasks     []*Task
 	inbox     []*Task
-	failed    []*Task // held
-	gone      bool    // off its bus
-	medium    Medium  // changes only while the worker stands still
+	gone      bool   // off its bus
+	medium    Medium // changes only while the worker stands still
 	attention Sense
 	open      bool
 	locked    bool
@@ -208,7 +211,6 @@ func (d *Unit) end(t *Task, status uint8, s Sense) {
 func (d *Unit) giveBack(t *Task) {
 	if t.stop {
 		t.Outcome, t.Moved = t.why, 0
-		d.ended.Broadcast()
 	}
 	if t.state != queued {
 		d.byTag[t.tag] = nil

@@ -49,7 +49,6 @@ func (d *Unit) init(m Medium, h Hooks, product string) (*Unit, error) {
 	d.hooks, d.medium = h, m
 	d.cache = d.cfg.WriteCache != qdev.OnOffAuto("off")
 	d.writeCache.Store(d.cache)
-	d.ended.L = &d.mu
 	d.gate, d.want = pump.NewGate(), pump.Running
 	d.complete, d.ready = d.completed, d.pending
 	d.scratch = make([]byte, 0, scratchSize)
@@ -112,10 +111,20 @@ func (d *Unit) set(s pump.State) {
 	d.ask(s)
 }
 
-// still runs f while the worker stands still.
+// lifter is a medium whose requests may have to wait for limits: for none until Drop.
+type lifter interface {
+	Lift()
+	Drop()
+}
+
+// still runs f while the worker stands still, with no request under way that is not parked.
 func (d *Unit) still(f func()) {
 	d.life.Lock()
 	defer d.life.Unlock()
+	if l, ok := d.medium.(lifter); ok {
+		l.Lift()
+		defer l.Drop()
+	}
 	if d.host != nil && !d.closed {
 		d.ask(pump.Paused)
 		defer d.ask(d.want)
@@ -141,10 +150,11 @@ func (d *Unit) Close() error {
 // closeIO gives up the way to the medium. The worker stands still or has ended.
 func (d *Unit) closeIO() error {
 	io := d.io
-	d.io, d.fault = nil, nil
 	if io == nil {
 		return nil
 	}
+	d.dropAll(senseNoMedium)
+	d.io, d.fault = nil, nil
 	return io.Close()
 }
 
@@ -161,7 +171,7 @@ func (d *Unit) run() {
 // obey does what the worker was asked to and reports whether it goes on.
 func (d *Unit) obey() bool {
 	if d.gate.Asked() != pump.Running {
-		for d.inflight > 0 {
+		for d.io != nil && d.inflight > d.io.Parked() {
 			d.wait(true)
 		}
 		d.host.Settle()
@@ -217,14 +227,9 @@ func (d *Unit) wait(block bool) {
 		return
 	}
 	d.fault = err
-	d.inflight = 0
 	_ = d.io.Close()
 	d.io = idle{d.kick}
-	for _, t := range slices.Clone(d.byTag[:]) {
-		if t != nil {
-			d.fail(t, senseTargetFailure)
-		}
-	}
+	d.dropAll(senseTargetFailure)
 }
 
 // idle is the IO of an empty drive.
@@ -250,6 +255,12 @@ func (i idle) Wait(block bool, _ func(uint32, int32)) error {
 
 // Wake is done by the descriptor.
 func (idle) Wake() {}
+
+// Parked requests are of media.
+func (idle) Parked() int { return 0 }
+
+// Drop has nothing to give up.
+func (idle) Drop(uint32) bool { return false }
 
 // Close has nothing to give up.
 func (idle) Close() error { return nil }
@@ -279,28 +290,45 @@ func (d *Unit) leave() {
 }
 
 // abort ends tasks with an outcome, those that which picks, and returns once they have
-// ended.
+// ended. What is under way comes to its own end before.
 func (d *Unit) abort(why Outcome, which func(t *Task) bool) {
 	d.mu.Lock()
-	for _, t := range slices.Clone(d.tasks) {
-		if !which(t) {
-			continue
+	for _, t := range d.tasks {
+		if which(t) {
+			t.stop, t.why = true, why
 		}
-		t.stop, t.why = true, why
-		if t.state != running {
-			d.inbox, d.failed = without(d.inbox, t), without(d.failed, t)
-			d.giveBack(t)
-		}
-	}
-	for slices.ContainsFunc(d.tasks, func(t *Task) bool { return t.stop }) {
-		d.ended.Wait()
 	}
 	d.mu.Unlock()
+	d.still(d.giveUp)
 	d.host.Settle()
 }
 
-func without(list []*Task, t *Task) []*Task {
-	return slices.DeleteFunc(list, func(x *Task) bool { return x == t })
+// giveUp ends the tasks that are to be aborted, while the worker stands still: those that
+// it had no hand in yet, and those whose request is parked.
+func (d *Unit) giveUp() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, t := range slices.Clone(d.tasks) {
+		switch {
+		case !t.stop:
+		case t.state == queued:
+			d.inbox = slices.DeleteFunc(d.inbox, func(x *Task) bool { return x == t })
+			d.giveBack(t)
+		case d.io.Drop(t.tag):
+			d.inflight--
+			d.giveBack(t)
+		}
+	}
+}
+
+// dropAll ends all tasks whose requests went with the way to the medium.
+func (d *Unit) dropAll(s Sense) {
+	d.inflight = 0
+	for _, t := range slices.Clone(d.byTag[:]) {
+		if t != nil {
+			d.fail(t, s)
+		}
+	}
 }
 
 // reset aborts all tasks and brings the unit to its state at power-on.
