@@ -167,7 +167,7 @@ func (v *VM) openDrive(c *config.Drive) error {
 	if err != nil {
 		return err
 	}
-	err = v.blocks.add(&drive{id: c.ID, writeThrough: c.WriteThrough, front: v.newFront(c)}, n)
+	err = v.blocks.add(&drive{id: c.ID, writeThrough: c.WriteThrough, policy: drivePolicy(c), front: v.newFront(c)}, n)
 	return errors.Join(err, n.Unref())
 }
 

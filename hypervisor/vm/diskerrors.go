@@ -6,6 +6,7 @@ import (
 
 	"hv/block/disk"
 	"hv/devices/qdev"
+	"hv/hypervisor/config"
 	"hv/qmp/events"
 	"hv/qmp/qapi"
 )
@@ -61,6 +62,11 @@ func (v *VM) dropDisk(d *drive) error {
 // errorPolicy is what a device's properties say of errors.
 func errorPolicy(read, write qdev.OnError) disk.Policy {
 	return disk.Policy{Read: qapi.BlockdevOnError(read), Write: qapi.BlockdevOnError(write)}
+}
+
+// drivePolicy is what a -drive says of errors.
+func drivePolicy(c *config.Drive) disk.Policy {
+	return disk.Policy{Read: qapi.BlockdevOnError(c.ReadError), Write: qapi.BlockdevOnError(c.WriteError)}
 }
 
 // diskFailed tells of a request that failed, on a queue's thread, and has the VM stop if that is

@@ -203,6 +203,6 @@ func (s *slot) remove() error { return errors.Join(s.unit.SetMedium(nil), s.clos
 
 // emptyDrive makes a -drive without a file.
 func (v *VM) emptyDrive(c *config.Drive) error {
-	d := &drive{id: c.ID, writeThrough: c.WriteThrough, front: v.newFront(c), last: lastMedium{readOnly: c.Options["read-only"] == true}}
+	d := &drive{id: c.ID, writeThrough: c.WriteThrough, policy: drivePolicy(c), front: v.newFront(c), last: lastMedium{readOnly: c.Options["read-only"] == true}}
 	return v.blocks.add(d, nil)
 }

@@ -144,3 +144,9 @@ func (io *mediumIO) Wake() { _, _ = unix.Write(io.wake, []byte{1, 0, 0, 0, 0, 0,
 
 // Close gives the descriptor back.
 func (io *mediumIO) Close() error { return unix.Close(io.wake) }
+
+// Parked returns 0: requests do not wait after an error.
+func (io *mediumIO) Parked() int { return 0 }
+
+// Drop has nothing to give up.
+func (io *mediumIO) Drop(uint32) bool { return false }
