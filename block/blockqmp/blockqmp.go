@@ -28,12 +28,16 @@ type VM interface {
 // Drive is a -drive, or what a disk has.
 type Drive struct {
 	ID           string
-	Qdev         string // QOM path of the device, empty for none
+	Qdev         string // id or QOM path of the device, empty for none
 	Device       string // its id
-	Node         *graph.Node
+	Node         *graph.Node // nil without a medium
 	Front        *disk.Front
-	Disk         *disk.Disk // nil without a device
+	Disk         *disk.Disk // nil without a device or a medium
 	WriteThrough bool
+	// Removable says that the medium can be exchanged, TrayOpen is nil for a drive
+	// without a tray.
+	Removable, Locked bool
+	TrayOpen          *bool
 }
 
 // Register adds the commands to a table.
@@ -117,9 +121,12 @@ func nodeInfo(n *graph.Node) *qapi.BlockDeviceInfo {
 }
 
 func driveInfo(d *Drive) qapi.BlockInfo {
-	info := qapi.BlockInfo{Device: d.ID, Type: "unknown", Removable: d.Qdev == "", Inserted: nodeInfo(d.Node)}
-	info.Inserted.Cache.Writeback = !d.WriteThrough
-	tellLimits(d.Front.Limits.Group(), info.Inserted)
+	info := qapi.BlockInfo{Device: d.ID, Type: "unknown", Removable: d.Removable, Locked: d.Locked, TrayOpen: d.TrayOpen}
+	if d.Node != nil {
+		info.Inserted = nodeInfo(d.Node)
+		info.Inserted.Cache.Writeback = !d.WriteThrough
+		tellLimits(d.Front.Limits.Group(), info.Inserted)
+	}
 	if d.Qdev != "" {
 		info.Qdev = &d.Qdev
 	}
@@ -127,6 +134,9 @@ func driveInfo(d *Drive) qapi.BlockInfo {
 		if status, ok := d.Disk.Status(); ok {
 			info.IoStatus = &status
 		}
+	} else if d.TrayOpen != nil {
+		ok := qapi.BlockDeviceIoStatusOk
+		info.IoStatus = &ok
 	}
 	return info
 }

@@ -18,7 +18,10 @@ func stats(vm VM, nodes bool) qapi.BlockStatsList {
 		return list
 	}
 	for _, d := range vm.Drives() {
-		s := nodeStats(d.Node)
+		s := qapi.BlockStats{Stats: qapi.BlockDeviceStats{TimedStats: qapi.BlockDeviceTimedStatsList{}}}
+		if d.Node != nil {
+			s = nodeStats(d.Node)
+		}
 		s.Device = &d.ID
 		if d.Qdev != "" {
 			s.Qdev = &d.Qdev

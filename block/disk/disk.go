@@ -42,6 +42,8 @@ type Config struct {
 	// Name names the disk in errors, such as "block device 'd0'".
 	Name    func() string
 	ShareRW bool // others may write too
+	// ReadOnly writes nothing, and its node keeps its size.
+	ReadOnly bool
 	// Front is nil if the disk is to have one of its own.
 	Front *Front
 	// WriteThrough has each write durable when it completes.
@@ -62,6 +64,10 @@ func Open(n *graph.Node, cfg Config) (*Disk, error) {
 		d.flags = graph.FUA
 	}
 	perm, shared := graph.ConsistentRead, graph.ConsistentRead|graph.WriteUnchanged|graph.Resize
+	if cfg.ReadOnly {
+		d.readOnly = true
+		shared &^= graph.Resize
+	}
 	if !d.readOnly {
 		perm |= graph.Write
 	}

@@ -1,6 +1,8 @@
 package disk
 
 import (
+	"slices"
+
 	"golang.org/x/sys/unix"
 
 	"hv/block/account"
@@ -133,4 +135,16 @@ func (q *Queue) retry() {
 	if again {
 		q.Wake()
 	}
+}
+
+// Drop gives up a request that is parked, and reports whether it was. The queue's thread
+// stands still.
+func (q *Queue) Drop(tag uint32) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	i := slices.Index(q.parked, tag)
+	if i >= 0 {
+		q.parked = slices.Delete(q.parked, i, i+1)
+	}
+	return i >= 0
 }

@@ -27,12 +27,22 @@ var _ blockqmp.VM = (*VM)(nil)
 // drive is a -drive, or the node that a disk has.
 type drive struct {
 	id           string       // of the -drive, or empty
-	root         *graph.Child // keeps the node, whichever takes its place
+	root         *graph.Child // keeps the node, whichever takes its place; nil while there is no medium
 	writeThrough bool
 	policy       disk.Policy    // what the -drive says of errors
 	user         *qdev.Instance // nil for none
 	front        *disk.Front
-	disk         *disk.Disk // the user's
+	disk         *disk.Disk // the user's, nil without a medium
+	slot         *slot      // of a user whose medium can be exchanged
+	last         lastMedium
+}
+
+// node returns the medium, nil if there is none.
+func (d *drive) node() *graph.Node {
+	if d.root == nil {
+		return nil
+	}
+	return d.root.Node()
 }
 
 // name is what errors call the drive.
@@ -64,29 +74,48 @@ func (b *blocks) find(id string) *drive {
 // node returns the node of the -drive with an id, nil if there is none.
 func (b *blocks) node(id string) *graph.Node {
 	if d := b.find(id); d != nil {
-		return d.root.Node()
+		return d.node()
 	}
 	return nil
 }
 
-// add makes a drive on a node.
+// add makes a drive on a node, or an empty one.
 func (b *blocks) add(d *drive, n *graph.Node) error {
+	if n != nil {
+		if err := d.load(n); err != nil {
+			b.groups.Leave(&d.front.Limits)
+			return err
+		}
+	}
+	b.drives = append(b.drives, d)
+	return nil
+}
+
+// load gives an empty drive its medium.
+func (d *drive) load(n *graph.Node) error {
 	root, err := n.Use(d.name, nil, 0, graph.AllPerms)
 	if err != nil {
-		b.groups.Leave(&d.front.Limits)
 		return err
 	}
 	root.SetLimiter(&d.front.Limits)
 	d.root = root
-	b.drives = append(b.drives, d)
 	return nil
+}
+
+// unload takes the medium out.
+func (d *drive) unload() error {
+	root := d.root
+	if d.root = nil; root == nil {
+		return nil
+	}
+	return root.Close()
 }
 
 // remove forgets a drive, which may be the last that had its node.
 func (b *blocks) remove(d *drive) error {
 	b.drives = without(b.drives, d)
 	b.groups.Leave(&d.front.Limits)
-	return d.root.Close()
+	return d.unload()
 }
 
 func (b *blocks) close() error {
@@ -129,13 +158,16 @@ func (v *VM) openDrive(c *config.Drive) error {
 	if v.blocks.graph.Find(c.ID) != nil {
 		return fmt.Errorf("Device name '%s' conflicts with an existing node name", c.ID)
 	}
+	if c.Empty() {
+		return v.emptyDrive(c)
+	}
 	opener := v.opener(c.WriteThrough)
 	opener.AIO = c.AIO
 	n, err := opener.OpenDrive(c.File, c.Options, c.Snapshot)
 	if err != nil {
 		return err
 	}
-	err = v.blocks.add(&drive{id: c.ID, writeThrough: c.WriteThrough, front: v.newFront(c)}, n)
+	err = v.blocks.add(&drive{id: c.ID, writeThrough: c.WriteThrough, policy: drivePolicy(c), front: v.newFront(c)}, n)
 	return errors.Join(err, n.Unref())
 }
 
@@ -158,11 +190,7 @@ func (v *VM) FindNode(name string) (*graph.Node, error) { return v.opener(false)
 func (v *VM) Drives() []blockqmp.Drive {
 	var out []blockqmp.Drive
 	for _, d := range v.blocks.drives {
-		x := blockqmp.Drive{ID: d.id, Node: d.root.Node(), Front: d.front, Disk: d.disk, WriteThrough: d.writeThrough}
-		if d.user != nil {
-			x.Qdev, x.Device = d.user.Path()+"/virtio-backend", d.user.ID
-		}
-		out = append(out, x)
+		out = append(out, d.describe())
 	}
 	return out
 }
@@ -175,7 +203,7 @@ func (v *VM) imageCorrupted(node string, c qcow2.Corruption) {
 	}
 	if n := v.blocks.graph.Find(node); n != nil {
 		for _, d := range v.blocks.drives {
-			if d.root.Node() == n {
+			if d.node() == n {
 				e.Device = d.id
 			}
 		}

@@ -15,7 +15,7 @@ import (
 
 // Registry returns all drivers that hv has, bound to what they are made from.
 func Registry() *qdev.Registry {
-	return qdev.NewRegistry(slices.Concat(boardDrivers(), virtioDrivers(), cpuDrivers())...)
+	return qdev.NewRegistry(slices.Concat(boardDrivers(), virtioDrivers(), scsiDrivers(), cpuDrivers())...)
 }
 
 // driver makes a Driver whose configuration is a T and whose devices make

@@ -39,6 +39,7 @@ func (v *VM) openMonitors(ctx context.Context) error {
 	devqmp.RegisterQOM(table, v)
 	netqmp.Register(table, v)
 	blockqmp.Register(table, v)
+	blockqmp.RegisterMedia(table, v)
 	blockqmp.RegisterJobs(table, v)
 	blockqmp.RegisterExports(table, v)
 	blockqmp.RegisterChanges(table, v)

@@ -8,6 +8,7 @@ import (
 
 	"hv/devices/pci"
 	"hv/devices/qdev"
+	"hv/devices/scsi"
 	"hv/devices/virtio/virtioserial"
 	"hv/qmp/events"
 	"hv/qmp/qapi"
@@ -78,7 +79,8 @@ func (v *VM) RemoveDevice(id string) error {
 	if in.Unplugging.After(time.Now()) {
 		return fmt.Errorf("Device %s is already in the process of unplug", id)
 	}
-	if _, ok := in.Device.(*virtioserial.Port); ok {
+	switch in.Device.(type) {
+	case *virtioserial.Port, *scsi.Unit:
 		v.removeDevice(in)
 		return nil
 	}

@@ -44,7 +44,7 @@ func (v *VM) breakpoints() func(text string) {
 // reference returns the id of the drive that has a node, or else the node's name.
 func (b *blocks) reference(n *graph.Node, name string) string {
 	for _, d := range b.drives {
-		if d.root.Node() == n && n != nil && d.id != "" {
+		if d.node() == n && n != nil && d.id != "" {
 			return d.id
 		}
 	}

@@ -15,7 +15,7 @@ var abstracts = [][2]string{
 	{"device", "object"}, {"bus", "object"}, {"machine", "object"}, {"memory-backend", "object"}, {"rng-backend", "object"},
 	{"secret_common", "object"}, {"tls-creds", "object"}, {"authz", "object"}, {"chardev", "object"}, {"chardev-fd", "chardev"},
 	{"pci-device", "device"}, {"isa-device", "device"}, {"sys-bus-device", "device"}, {"cpu", "device"}, {"virtio-device", "device"},
-	{"virtio-serial-port", "device"}, {"x86_64-cpu", "cpu"}, {"x86-machine", "machine"}, {"generic-pc-machine", "x86-machine"},
+	{"virtio-serial-port", "device"}, {"scsi-device", "device"}, {"scsi-disk-base", "scsi-device"}, {"x86_64-cpu", "cpu"}, {"x86-machine", "machine"}, {"generic-pc-machine", "x86-machine"},
 	{"pci-host-bridge", "sys-bus-device"}, {"pcie-host-bridge", "pci-host-bridge"}, {"virtio-pci", "pci-device"}, {"virtio-bus", "bus"},
 	{"base-pci-bridge", "pci-device"}, {"pcie-port", "base-pci-bridge"}, {"pcie-slot", "pcie-port"}, {"pcie-root-port-base", "pcie-slot"},
 }
@@ -24,7 +24,7 @@ var abstracts = [][2]string{
 // Iothreads are not told of: managers that see the type ask for their threads, and queues have
 // threads of their own here.
 var concretes = [][2]string{
-	{"container", "object"}, {"PCI", "bus"}, {"PCIE", "PCI"}, {"ISA", "bus"}, {"virtio-pci-bus", "virtio-bus"}, {"virtio-serial-bus", "bus"},
+	{"container", "object"}, {"PCI", "bus"}, {"PCIE", "PCI"}, {"ISA", "bus"}, {"virtio-pci-bus", "virtio-bus"}, {"virtio-serial-bus", "bus"}, {"SCSI", "bus"},
 	{"q35-pcihost", "pcie-host-bridge"}, {"mch", "pci-device"}, {"ICH9-LPC", "pci-device"}, {"mc146818rtc", "isa-device"}, {"i8042", "isa-device"},
 	{"rng-random", "rng-backend"}, {"rng-builtin", "rng-backend"}, {"secret", "secret_common"}, {"throttle-group", "object"}, {"tls-creds-x509", "tls-creds"}, {"authz-simple", "authz"},
 	{"memory-backend-ram", "memory-backend"}, {"memory-backend-file", "memory-backend"}, {"memory-backend-memfd", "memory-backend"},

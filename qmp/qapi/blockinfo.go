@@ -82,7 +82,8 @@ type BlockInfo struct {
 	Type      string               `qapi:"type"`
 	Removable bool                 `qapi:"removable"`
 	Locked    bool                 `qapi:"locked"`
-	Inserted  *BlockDeviceInfo     `qapi:"inserted"`
+	Inserted  *BlockDeviceInfo     `qapi:"inserted"`  // the medium
+	TrayOpen  *bool                `qapi:"tray_open"` // of a drive with a tray
 	IoStatus  *BlockDeviceIoStatus `qapi:"io-status"`
 }
 

@@ -529,6 +529,12 @@ func (x *BlockInfo) decodeMembers(o *object) error {
 			return within("inserted", err)
 		}
 	}
+	if m, ok := o.take("tray_open"); ok {
+		x.TrayOpen = new(bool)
+		if err := decodeBool(m, x.TrayOpen); err != nil {
+			return within("tray_open", err)
+		}
+	}
 	if m, ok := o.take("io-status"); ok {
 		x.IoStatus = new(BlockDeviceIoStatus)
 		if err := x.IoStatus.DecodeQAPI(m); err != nil {
@@ -558,6 +564,10 @@ func (x *BlockInfo) EncodeQAPI(e *Encoder) {
 	if x.Qdev != nil {
 		e.Key("qdev")
 		e.String(*x.Qdev)
+	}
+	if x.TrayOpen != nil {
+		e.Key("tray_open")
+		e.Bool(*x.TrayOpen)
 	}
 	e.Key("type")
 	e.String(x.Type)
@@ -1167,6 +1177,7 @@ var blockinfoSchema = []entity{
 		{name: "removable", typ: "bool"},
 		{name: "locked", typ: "bool"},
 		{name: "inserted", typ: "BlockDeviceInfo", optional: true},
+		{name: "tray_open", typ: "bool", optional: true},
 		{name: "io-status", typ: "BlockDeviceIoStatus", optional: true},
 	}},
 	{name: "BlockInfoList", meta: SchemaMetaTypeArray, arg: "BlockInfo"},

@@ -31,6 +31,7 @@ var schemaTables = [][]entity{
 	introspectSchema,
 	jobsSchema,
 	machineSchema,
+	mediaSchema,
 	memdeviceSchema,
 	memorySchema,
 	migrationSchema,

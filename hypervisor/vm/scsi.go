@@ -1,0 +1,129 @@
+package vm
+
+import (
+	"fmt"
+
+	"hv/devices/qdev"
+	"hv/devices/scsi"
+	"hv/devices/virtio"
+	"hv/devices/virtio/virtioscsi"
+	"hv/devices/virtio/vpci"
+	"hv/hypervisor/config"
+)
+
+type scsiConfig struct {
+	virtioscsi.Config
+	vpci.Options
+}
+
+// scsiDrivers are the host adapter, and what goes onto its bus.
+func scsiDrivers() []*qdev.Driver {
+	unit := func(name, desc string) qdev.Driver {
+		return qdev.Driver{Name: name, Parent: "scsi-disk-base", Bus: "SCSI", Category: qdev.Storage, Desc: desc}
+	}
+	return []*qdev.Driver{
+		pciDriver("virtio-scsi", qdev.Storage, func(c *scsiConfig) *vpci.Options { return &c.Options }, makeSCSI),
+		driver(unit("scsi-hd", "virtual SCSI disk"), makeSCSIDisk),
+		driver(unit("scsi-cd", "virtual SCSI CD-ROM"), makeSCSICD),
+	}
+}
+
+func makeSCSI(v *VM, _ *qdev.Instance, c *scsiConfig) (virtio.Device, error) {
+	return virtioscsi.New(c.Config, v.cfg.SMP.CPUs)
+}
+
+// scsiBus returns the adapter whose bus has a name: its id with .0, or scsi.N; the first
+// one for "".
+func (v *VM) scsiBus(in *qdev.Instance) (*qdev.Instance, error) {
+	n := 0
+	for _, x := range v.tree.Devices() {
+		if _, ok := x.Device.(*virtioscsi.Device); !ok {
+			continue
+		}
+		if in.Bus == "" || x.ID != "" && in.Bus == x.ID+".0" || x.ID == "" && in.Bus == fmt.Sprintf("scsi.%d", n) {
+			return x, nil
+		}
+		n++
+	}
+	if in.Bus != "" {
+		return nil, fmt.Errorf("Bus '%s' not found", in.Bus)
+	}
+	return nil, fmt.Errorf("No 'SCSI' bus found for device '%s'", in.Driver.Name)
+}
+
+func makeSCSIDisk(v *VM, in *qdev.Instance, c *scsi.DiskConfig) error {
+	if c.Drive == "" {
+		return fmt.Errorf("drive property not set")
+	}
+	return v.addUnit(in, &c.Config, false, func(m scsi.Medium, h scsi.Hooks) (*scsi.Unit, error) { return scsi.NewDisk(*c, m, h) })
+}
+
+func makeSCSICD(v *VM, in *qdev.Instance, c *scsi.CDConfig) error {
+	return v.addUnit(in, &c.Config, true, func(m scsi.Medium, h scsi.Hooks) (*scsi.Unit, error) { return scsi.NewCD(*c, m, h) })
+}
+
+// addUnit makes a unit on a drive, and puts it on a bus.
+func (v *VM) addUnit(in *qdev.Instance, c *scsi.Config, readOnly bool, make func(scsi.Medium, scsi.Hooks) (*scsi.Unit, error)) error {
+	parent, err := v.scsiBus(in)
+	if err != nil {
+		return err
+	}
+	in.Parent = parent
+	d, err := v.claimSlot(c.Drive, in)
+	if err != nil {
+		return err
+	}
+	if c.DeviceID == "" {
+		c.DeviceID = d.id
+		if c.Serial != "" {
+			c.DeviceID = c.Serial[:min(len(c.Serial), 20)]
+		}
+	}
+	switch c.WriteCache {
+	case "on", "off":
+		d.writeThrough = c.WriteCache == "off"
+	default:
+		if d.writeThrough {
+			c.WriteCache = "off"
+		}
+	}
+	s := &slot{vm: v, drive: d, readOnly: readOnly, shareRW: c.ShareRW, policy: errorPolicy(c.ReadError, c.WriteError)}
+	if d.node() != nil {
+		if err := s.hold(); err != nil {
+			return err
+		}
+	}
+	in.Later(s.close)
+	if s.unit, err = make(s.medium(), scsi.Hooks{Moved: s.moved}); err != nil {
+		return err
+	}
+	in.Later(s.unit.Close)
+	adapter := parent.Device.(*virtioscsi.Device)
+	if err := adapter.Bus().Add(s.unit); err != nil {
+		return err
+	}
+	in.Later(func() error {
+		adapter.Bus().Remove(s.unit)
+		adapter.Unplugged(s.unit)
+		return nil
+	})
+	if v.built {
+		adapter.Plugged(s.unit)
+	}
+	d.slot, in.Device = s, s.unit
+	in.Later(func() error { d.slot = nil; return nil })
+	return nil
+}
+
+// claimSlot is claimDrive for a device that can do without a drive, if name is empty.
+func (v *VM) claimSlot(name string, in *qdev.Instance) (*drive, error) {
+	if name != "" {
+		return v.claimDrive(name, in)
+	}
+	d := &drive{user: in, front: v.newFront(&config.Drive{}), last: lastMedium{readOnly: true}}
+	if err := v.blocks.add(d, nil); err != nil {
+		return nil, err
+	}
+	in.Later(func() error { d.user = nil; return v.blocks.remove(d) })
+	return d, nil
+}
