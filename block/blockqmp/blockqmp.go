@@ -28,8 +28,8 @@ type VM interface {
 // Drive is a -drive, or what a disk has.
 type Drive struct {
 	ID           string
-	Qdev         string // id or QOM path of the device, empty for none
-	Device       string // its id
+	Qdev         string      // id or QOM path of the device, empty for none
+	Device       string      // its id
 	Node         *graph.Node // nil without a medium
 	Front        *disk.Front
 	Disk         *disk.Disk // nil without a device or a medium
