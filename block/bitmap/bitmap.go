@@ -111,6 +111,13 @@ func (b *Bitmap) Mark(off, n int64) {
 	b.mu.Unlock()
 }
 
+// Unmark forgets what was marked in the parts that lie within a range wholly.
+func (b *Bitmap) Unmark(off, n int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.bits.unmark(off, n)
+}
+
 // Resize follows the disk's size; what is new is clear.
 func (b *Bitmap) Resize(size int64) error {
 	b.mu.Lock()

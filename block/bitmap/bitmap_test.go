@@ -284,3 +284,35 @@ func FuzzLoad(f *testing.F) {
 		_ = b.SHA256()
 	})
 }
+
+// TestUnmark compares with bits one by one.
+func TestUnmark(t *testing.T) {
+	const size, granularity = 1000_000, 4096
+	b, err := New(Config{Name: "b", Size: size, Granularity: granularity, Enabled: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := make([]bool, size/granularity+1)
+	for i := range 1000 {
+		off := rand.Int64N(size)
+		n := 1 + rand.Int64N(size-off)
+		if i%2 == 0 {
+			n = min(n, 20000)
+			b.Mark(off, n)
+		} else {
+			b.Unmark(off, n)
+		}
+		for part := range want {
+			from, to := int64(part)*granularity, min(int64(part+1)*granularity, size)
+			switch touched, whole := off < to && off+n > from, off <= from && off+n >= to; {
+			case i%2 == 0 && touched:
+				want[part] = true
+			case i%2 == 1 && whole:
+				want[part] = false
+			}
+			if _, _, is := b.Next(from, to); is != want[part] {
+				t.Fatalf("step %d, %d bytes at %d: part %d is %v", i, n, off, part, is)
+			}
+		}
+	}
+}

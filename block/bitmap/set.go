@@ -103,6 +103,20 @@ func (s *bitSet) mark(off, n int64) {
 	}
 }
 
+// unmark clears the bits of all parts that lie within a range of the disk.
+func (s *bitSet) unmark(off, n int64) {
+	end := min(off+n, s.size)
+	if end == s.size {
+		end += 1<<s.shift - 1 // the last part may be short
+	}
+	first, last := (off+1<<s.shift-1)>>s.shift, end>>s.shift-1
+	for first <= last && off >= 0 {
+		m := min(bitsPerPage-first%bitsPerPage, last-first+1)
+		s.clear(first, m)
+		first += m
+	}
+}
+
 func (s *bitSet) setIn(at **page, i, m int64) {
 	p := *at
 	if p == nil {

@@ -109,6 +109,14 @@ func (x *Opener) open(o *qapi.BlockdevOptions, from inherited) (*graph.Node, err
 		return x.quorum(s, o.Quorum, from)
 	case qapi.BlockdevDriverRaw:
 		return x.raw(s, o.Raw, from)
+	case qapi.BlockdevDriverCopyBeforeWrite:
+		return x.copyBeforeWrite(s, o.CopyBeforeWrite, from)
+	case qapi.BlockdevDriverCopyOnRead:
+		return x.copyOnRead(s, o.CopyOnRead, from)
+	case qapi.BlockdevDriverPreallocate:
+		return x.preallocate(s, o.Preallocate, from)
+	case qapi.BlockdevDriverSnapshotAccess:
+		return x.snapshotAccess(s, o.SnapshotAccess, from)
 	case qapi.BlockdevDriverThrottle:
 		return x.throttle(s, o.Throttle, from)
 	}

@@ -9,13 +9,18 @@ import (
 	"testing"
 
 	"hv/block/graph"
+	"hv/block/throttle"
 	"hv/qmp/qapi"
 )
 
 func ptr[T any](x T) *T { return &x }
 
 func newOpener() *Opener {
-	return &Opener{Graph: &graph.Graph{}, OpenFile: os.OpenFile, Drive: func(string) *graph.Node { return nil }}
+	groups := &throttle.Groups{}
+	if _, err := groups.Add("fast", throttle.None()); err != nil {
+		panic(err)
+	}
+	return &Opener{Graph: &graph.Graph{}, OpenFile: os.OpenFile, Drive: func(string) *graph.Node { return nil }, Groups: groups}
 }
 
 func newImage(t testing.TB) string {

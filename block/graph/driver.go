@@ -112,6 +112,20 @@ type Mapper interface{ Map() (Place, bool) }
 // error everything is as before.
 type Permitter interface{ Permit(perm, shared Perm) error }
 
+// Fleecer has, besides its node, what that was at some time.
+type Fleecer interface {
+	ReadSnapshot(off int64, v [][]byte) error
+	SnapshotStatus(off, n int64) (Extent, error)
+	// DiscardSnapshot lets a part go, which cannot be read any more.
+	DiscardSnapshot(off, n int64) error
+}
+
+// Snapshot returns the node's other content, nil if there is none.
+func (c *Child) Snapshot() Fleecer {
+	s, _ := c.node.driver.(Fleecer)
+	return s
+}
+
 // Allocater knows how many bytes its node takes on the host.
 type Allocater interface{ Allocated() int64 }
 

@@ -101,7 +101,7 @@ func (d *Driver) Discard(off, n int64) error { return d.file.Discard(off+d.cfg.O
 
 // BlockStatus leaves the answer to the child.
 func (d *Driver) BlockStatus(off, n int64) (graph.Extent, error) {
-	return graph.Extent{N: n, Status: graph.Recurse | graph.OffsetValid | graph.Allocated, Child: d.file, Offset: off + d.cfg.Offset}, nil
+	return graph.Extent{N: n, Status: graph.Recurse | graph.OffsetValid, Child: d.file, Offset: off + d.cfg.Offset}, nil
 }
 
 // Truncate changes the child's size.

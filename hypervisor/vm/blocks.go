@@ -164,6 +164,9 @@ func (v *VM) openDrive(c *config.Drive) error {
 	opener := v.opener(c.WriteThrough)
 	opener.AIO = c.AIO
 	n, err := opener.OpenDrive(c.File, c.Options, c.Snapshot)
+	if err == nil && c.CopyOnRead {
+		n, err = opener.CopyOnRead(n)
+	}
 	if err != nil {
 		return err
 	}

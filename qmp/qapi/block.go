@@ -7,42 +7,50 @@ type BlockdevDriver string
 
 // The drivers.
 const (
-	BlockdevDriverBlkdebug     BlockdevDriver = "blkdebug"     // another node, which fails as it is told to
-	BlockdevDriverBlklogwrites BlockdevDriver = "blklogwrites" // another node, whose writes are noted
-	BlockdevDriverBlkverify    BlockdevDriver = "blkverify"    // two nodes that must not differ
-	BlockdevDriverFile         BlockdevDriver = "file"         // a regular file
-	BlockdevDriverHostDevice   BlockdevDriver = "host_device"  // a block device of the host
-	BlockdevDriverNbd          BlockdevDriver = "nbd"          // an export of an NBD server
-	BlockdevDriverNullAio      BlockdevDriver = "null-aio"     // nothing, as null-co
-	BlockdevDriverNullCo       BlockdevDriver = "null-co"      // nothing: takes all writes, reads as anything
-	BlockdevDriverQcow2        BlockdevDriver = "qcow2"        // an image that grows, with snapshots
-	BlockdevDriverQuorum       BlockdevDriver = "quorum"       // nodes that vote on what is right
-	BlockdevDriverRaw          BlockdevDriver = "raw"          // another node as it is, or a part of it
-	BlockdevDriverThrottle     BlockdevDriver = "throttle"     // another node, slower
+	BlockdevDriverBlkdebug        BlockdevDriver = "blkdebug"          // another node, which fails as it is told to
+	BlockdevDriverBlklogwrites    BlockdevDriver = "blklogwrites"      // another node, whose writes are noted
+	BlockdevDriverBlkverify       BlockdevDriver = "blkverify"         // two nodes that must not differ
+	BlockdevDriverCopyBeforeWrite BlockdevDriver = "copy-before-write" // another node, of which is copied what is overwritten
+	BlockdevDriverCopyOnRead      BlockdevDriver = "copy-on-read"      // another node, into which is copied what backing nodes have
+	BlockdevDriverFile            BlockdevDriver = "file"              // a regular file
+	BlockdevDriverHostDevice      BlockdevDriver = "host_device"       // a block device of the host
+	BlockdevDriverNbd             BlockdevDriver = "nbd"               // an export of an NBD server
+	BlockdevDriverNullAio         BlockdevDriver = "null-aio"          // nothing, as null-co
+	BlockdevDriverNullCo          BlockdevDriver = "null-co"           // nothing: takes all writes, reads as anything
+	BlockdevDriverPreallocate     BlockdevDriver = "preallocate"       // a file that is made longer ahead of writes
+	BlockdevDriverQcow2           BlockdevDriver = "qcow2"             // an image that grows, with snapshots
+	BlockdevDriverQuorum          BlockdevDriver = "quorum"            // nodes that vote on what is right
+	BlockdevDriverRaw             BlockdevDriver = "raw"               // another node as it is, or a part of it
+	BlockdevDriverSnapshotAccess  BlockdevDriver = "snapshot-access"   // what a copy-before-write node was
+	BlockdevDriverThrottle        BlockdevDriver = "throttle"          // another node, slower
 )
 
 // BlockdevOptions describes a block node.
 type BlockdevOptions struct {
-	Driver       BlockdevDriver               `qapi:"driver,discriminator"`
-	NodeName     *string                      `qapi:"node-name"`
-	Discard      *BlockdevDiscardOptions      `qapi:"discard"` // ignore by default
-	Cache        *BlockdevCacheOptions        `qapi:"cache"`
-	ReadOnly     *bool                        `qapi:"read-only"`
-	AutoReadOnly *bool                        `qapi:"auto-read-only"` // open for writing only while somebody writes
-	ForceShare   *bool                        `qapi:"force-share"`    // share with all, for reading only
-	DetectZeroes *BlockdevDetectZeroesOptions `qapi:"detect-zeroes"`
-	Blkdebug     *BlockdevOptionsBlkdebug     `qapi:",branch=blkdebug"`
-	Blklogwrites *BlockdevOptionsBlklogwrites `qapi:",branch=blklogwrites"`
-	Blkverify    *BlockdevOptionsBlkverify    `qapi:",branch=blkverify"`
-	File         *BlockdevOptionsFile         `qapi:",branch=file"`
-	HostDevice   *BlockdevOptionsFile         `qapi:",branch=host_device"`
-	Nbd          *BlockdevOptionsNbd          `qapi:",branch=nbd"`
-	NullAio      *BlockdevOptionsNull         `qapi:",branch=null-aio"`
-	NullCo       *BlockdevOptionsNull         `qapi:",branch=null-co"`
-	Qcow2        *BlockdevOptionsQcow2        `qapi:",branch=qcow2"`
-	Quorum       *BlockdevOptionsQuorum       `qapi:",branch=quorum"`
-	Raw          *BlockdevOptionsRaw          `qapi:",branch=raw"`
-	Throttle     *BlockdevOptionsThrottle     `qapi:",branch=throttle"`
+	Driver          BlockdevDriver                `qapi:"driver,discriminator"`
+	NodeName        *string                       `qapi:"node-name"`
+	Discard         *BlockdevDiscardOptions       `qapi:"discard"` // ignore by default
+	Cache           *BlockdevCacheOptions         `qapi:"cache"`
+	ReadOnly        *bool                         `qapi:"read-only"`
+	AutoReadOnly    *bool                         `qapi:"auto-read-only"` // open for writing only while somebody writes
+	ForceShare      *bool                         `qapi:"force-share"`    // share with all, for reading only
+	DetectZeroes    *BlockdevDetectZeroesOptions  `qapi:"detect-zeroes"`
+	Blkdebug        *BlockdevOptionsBlkdebug      `qapi:",branch=blkdebug"`
+	Blklogwrites    *BlockdevOptionsBlklogwrites  `qapi:",branch=blklogwrites"`
+	Blkverify       *BlockdevOptionsBlkverify     `qapi:",branch=blkverify"`
+	CopyBeforeWrite *BlockdevOptionsCbw           `qapi:",branch=copy-before-write"`
+	CopyOnRead      *BlockdevOptionsCor           `qapi:",branch=copy-on-read"`
+	File            *BlockdevOptionsFile          `qapi:",branch=file"`
+	HostDevice      *BlockdevOptionsFile          `qapi:",branch=host_device"`
+	Nbd             *BlockdevOptionsNbd           `qapi:",branch=nbd"`
+	NullAio         *BlockdevOptionsNull          `qapi:",branch=null-aio"`
+	NullCo          *BlockdevOptionsNull          `qapi:",branch=null-co"`
+	Preallocate     *BlockdevOptionsPreallocate   `qapi:",branch=preallocate"`
+	Qcow2           *BlockdevOptionsQcow2         `qapi:",branch=qcow2"`
+	Quorum          *BlockdevOptionsQuorum        `qapi:",branch=quorum"`
+	Raw             *BlockdevOptionsRaw           `qapi:",branch=raw"`
+	SnapshotAccess  *BlockdevOptionsGenericFormat `qapi:",branch=snapshot-access"`
+	Throttle        *BlockdevOptionsThrottle      `qapi:",branch=throttle"`
 }
 
 // BlockdevCacheOptions is how a node uses the host's page cache.

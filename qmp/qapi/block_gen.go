@@ -15,6 +15,10 @@ func (x *BlockdevDriver) DecodeQAPI(v Value) error {
 		*x = BlockdevDriverBlklogwrites
 	case "blkverify":
 		*x = BlockdevDriverBlkverify
+	case "copy-before-write":
+		*x = BlockdevDriverCopyBeforeWrite
+	case "copy-on-read":
+		*x = BlockdevDriverCopyOnRead
 	case "file":
 		*x = BlockdevDriverFile
 	case "host_device":
@@ -25,12 +29,16 @@ func (x *BlockdevDriver) DecodeQAPI(v Value) error {
 		*x = BlockdevDriverNullAio
 	case "null-co":
 		*x = BlockdevDriverNullCo
+	case "preallocate":
+		*x = BlockdevDriverPreallocate
 	case "qcow2":
 		*x = BlockdevDriverQcow2
 	case "quorum":
 		*x = BlockdevDriverQuorum
 	case "raw":
 		*x = BlockdevDriverRaw
+	case "snapshot-access":
+		*x = BlockdevDriverSnapshotAccess
 	case "throttle":
 		*x = BlockdevDriverThrottle
 	default:
@@ -112,6 +120,12 @@ func (x *BlockdevOptions) decodeMembers(o *object) error {
 	case BlockdevDriverBlkverify:
 		x.Blkverify = new(BlockdevOptionsBlkverify)
 		return x.Blkverify.decodeMembers(o)
+	case BlockdevDriverCopyBeforeWrite:
+		x.CopyBeforeWrite = new(BlockdevOptionsCbw)
+		return x.CopyBeforeWrite.decodeMembers(o)
+	case BlockdevDriverCopyOnRead:
+		x.CopyOnRead = new(BlockdevOptionsCor)
+		return x.CopyOnRead.decodeMembers(o)
 	case BlockdevDriverFile:
 		x.File = new(BlockdevOptionsFile)
 		return x.File.decodeMembers(o)
@@ -127,6 +141,9 @@ func (x *BlockdevOptions) decodeMembers(o *object) error {
 	case BlockdevDriverNullCo:
 		x.NullCo = new(BlockdevOptionsNull)
 		return x.NullCo.decodeMembers(o)
+	case BlockdevDriverPreallocate:
+		x.Preallocate = new(BlockdevOptionsPreallocate)
+		return x.Preallocate.decodeMembers(o)
 	case BlockdevDriverQcow2:
 		x.Qcow2 = new(BlockdevOptionsQcow2)
 		return x.Qcow2.decodeMembers(o)
@@ -136,6 +153,9 @@ func (x *BlockdevOptions) decodeMembers(o *object) error {
 	case BlockdevDriverRaw:
 		x.Raw = new(BlockdevOptionsRaw)
 		return x.Raw.decodeMembers(o)
+	case BlockdevDriverSnapshotAccess:
+		x.SnapshotAccess = new(BlockdevOptionsGenericFormat)
+		return x.SnapshotAccess.decodeMembers(o)
 	case BlockdevDriverThrottle:
 		x.Throttle = new(BlockdevOptionsThrottle)
 		return x.Throttle.decodeMembers(o)
@@ -149,6 +169,10 @@ func (x *BlockdevOptions) EncodeQAPI(e *Encoder) {
 	if x.Qcow2 != nil && x.Qcow2.RefcountCacheSize != nil {
 		e.Key("refcount-cache-size")
 		e.Int(*x.Qcow2.RefcountCacheSize)
+	}
+	if x.CopyBeforeWrite != nil && x.CopyBeforeWrite.Bitmap != nil {
+		e.Key("bitmap")
+		x.CopyBeforeWrite.Bitmap.EncodeQAPI(e)
 	}
 	if x.Blkdebug != nil && x.Blkdebug.OptWriteZero != nil {
 		e.Key("opt-write-zero")
@@ -336,6 +360,18 @@ func (x *BlockdevOptions) EncodeQAPI(e *Encoder) {
 		e.Key("read-only")
 		e.Bool(*x.ReadOnly)
 	}
+	if x.Preallocate != nil && x.Preallocate.PreallocAlign != nil {
+		e.Key("prealloc-align")
+		e.Int(*x.Preallocate.PreallocAlign)
+	}
+	if x.CopyBeforeWrite != nil && x.CopyBeforeWrite.CbwTimeout != nil {
+		e.Key("cbw-timeout")
+		e.Uint(uint64(*x.CopyBeforeWrite.CbwTimeout))
+	}
+	if x.CopyBeforeWrite != nil && x.CopyBeforeWrite.OnCbwError != nil {
+		e.Key("on-cbw-error")
+		x.CopyBeforeWrite.OnCbwError.EncodeQAPI(e)
+	}
 	if x.Blkdebug != nil && x.Blkdebug.OptDiscard != nil {
 		e.Key("opt-discard")
 		e.Int(int64(*x.Blkdebug.OptDiscard))
@@ -392,6 +428,14 @@ func (x *BlockdevOptions) EncodeQAPI(e *Encoder) {
 		e.Key("tls-hostname")
 		e.String(*x.Nbd.TlsHostname)
 	}
+	if x.Preallocate != nil && x.Preallocate.PreallocSize != nil {
+		e.Key("prealloc-size")
+		e.Int(*x.Preallocate.PreallocSize)
+	}
+	if x.CopyOnRead != nil && x.CopyOnRead.Bottom != nil {
+		e.Key("bottom")
+		e.String(*x.CopyOnRead.Bottom)
+	}
 	if x.ForceShare != nil {
 		e.Key("force-share")
 		e.Bool(*x.ForceShare)
@@ -399,6 +443,10 @@ func (x *BlockdevOptions) EncodeQAPI(e *Encoder) {
 	if x.Throttle != nil {
 		e.Key("file")
 		x.Throttle.File.EncodeQAPI(e)
+	}
+	if x.SnapshotAccess != nil {
+		e.Key("file")
+		x.SnapshotAccess.File.EncodeQAPI(e)
 	}
 	if x.Raw != nil {
 		e.Key("file")
@@ -408,9 +456,25 @@ func (x *BlockdevOptions) EncodeQAPI(e *Encoder) {
 		e.Key("file")
 		x.Qcow2.BlockdevOptionsGenericCOWFormat.BlockdevOptionsGenericFormat.File.EncodeQAPI(e)
 	}
+	if x.Preallocate != nil {
+		e.Key("file")
+		x.Preallocate.File.EncodeQAPI(e)
+	}
+	if x.CopyOnRead != nil {
+		e.Key("file")
+		x.CopyOnRead.File.EncodeQAPI(e)
+	}
+	if x.CopyBeforeWrite != nil {
+		e.Key("file")
+		x.CopyBeforeWrite.File.EncodeQAPI(e)
+	}
 	if x.Blklogwrites != nil {
 		e.Key("file")
 		x.Blklogwrites.File.EncodeQAPI(e)
+	}
+	if x.CopyBeforeWrite != nil {
+		e.Key("target")
+		x.CopyBeforeWrite.Target.EncodeQAPI(e)
 	}
 	if x.Blkdebug != nil && x.Blkdebug.MaxDiscard != nil {
 		e.Key("max-discard")
@@ -810,14 +874,18 @@ var blockSchema = []entity{
 		{name: "blkdebug"},
 		{name: "blklogwrites"},
 		{name: "blkverify"},
+		{name: "copy-before-write"},
+		{name: "copy-on-read"},
 		{name: "file"},
 		{name: "host_device"},
 		{name: "nbd"},
 		{name: "null-aio"},
 		{name: "null-co"},
+		{name: "preallocate"},
 		{name: "qcow2"},
 		{name: "quorum"},
 		{name: "raw"},
+		{name: "snapshot-access"},
 		{name: "throttle"},
 	}},
 	{name: "BlockdevOptions", meta: SchemaMetaTypeObject, members: []field{
@@ -833,14 +901,18 @@ var blockSchema = []entity{
 		{name: "blkdebug", typ: "BlockdevOptionsBlkdebug"},
 		{name: "blklogwrites", typ: "BlockdevOptionsBlklogwrites"},
 		{name: "blkverify", typ: "BlockdevOptionsBlkverify"},
+		{name: "copy-before-write", typ: "BlockdevOptionsCbw"},
+		{name: "copy-on-read", typ: "BlockdevOptionsCor"},
 		{name: "file", typ: "BlockdevOptionsFile"},
 		{name: "host_device", typ: "BlockdevOptionsFile"},
 		{name: "nbd", typ: "BlockdevOptionsNbd"},
 		{name: "null-aio", typ: "BlockdevOptionsNull"},
 		{name: "null-co", typ: "BlockdevOptionsNull"},
+		{name: "preallocate", typ: "BlockdevOptionsPreallocate"},
 		{name: "qcow2", typ: "BlockdevOptionsQcow2"},
 		{name: "quorum", typ: "BlockdevOptionsQuorum"},
 		{name: "raw", typ: "BlockdevOptionsRaw"},
+		{name: "snapshot-access", typ: "BlockdevOptionsGenericFormat"},
 		{name: "throttle", typ: "BlockdevOptionsThrottle"},
 	}},
 	{name: "BlockdevCacheOptions", meta: SchemaMetaTypeObject, members: []field{

@@ -11,6 +11,7 @@ var schemaTables = [][]entity{
 	blockcreateSchema,
 	blockdebugSchema,
 	blockerrorSchema,
+	blockfilterSchema,
 	blockgraphSchema,
 	blockinfoSchema,
 	blockqcow2Schema,
