@@ -62,6 +62,8 @@ type backend interface {
 	shutDown()
 	// wait returns once all have gone.
 	wait()
+	// end gives up what the export held.
+	end()
 }
 
 // export is a node that is served.
@@ -179,6 +181,7 @@ func (r *Registry) leave(e *export) {
 func (r *Registry) finish(e *export) {
 	e.gone.Do(func() {
 		r.exports = slices.DeleteFunc(r.exports, func(x *export) bool { return x == e })
+		e.backend.end()
 		if err := e.root.Close(); err != nil {
 			r.host.Log(fmt.Errorf("export %s: %w", e.id, err))
 		}

@@ -5,13 +5,18 @@ import (
 	"fmt"
 	"sync"
 
+	"hv/block/bitmap"
 	"hv/block/graph"
 	"hv/block/nbdproto"
 	"hv/qmp/qapi"
 )
 
-// context is what the number of a metadata context stands for: allocation, or depth.
-type context struct{ depth bool }
+// context is what the number of a metadata context stands for: allocation, depth, or a
+// bitmap.
+type context struct {
+	depth  bool
+	bitmap *bitmap.Bitmap
+}
 
 // nbdExport is an export of the NBD server's.
 type nbdExport struct {
@@ -39,6 +44,9 @@ func (r *Registry) AddNBD(a *qapi.NbdServerAddOptions, drive bool) error {
 	}
 	writable := is(a.Writable) && !n.Options().ReadOnly
 	o := &qapi.BlockExportOptions{Type: qapi.BlockExportTypeNbd, Id: *nbd.Name, NodeName: n.Name(), Writable: &writable, Nbd: nbd}
+	if a.Bitmap != nil {
+		nbd.Bitmaps = &qapi.BlockDirtyBitmapOrStrList{{Local: a.Bitmap}}
+	}
 	e, err := r.add(o)
 	if err == nil && drive {
 		e.device = a.Device
@@ -91,6 +99,9 @@ func (r *Registry) serveNBD(e *export, node string, o *qapi.BlockExportOptionsNb
 	x.addContext(nbdproto.BaseAllocation, context{})
 	if is(o.AllocationDepth) {
 		x.addContext("qemu:allocation-depth", context{depth: true})
+	}
+	if err := x.addBitmaps(r, o.Bitmaps); err != nil {
+		return nil, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -154,3 +165,5 @@ func (x *nbdExport) shutDown() {
 }
 
 func (x *nbdExport) wait() { x.clients.Wait() }
+
+func (x *nbdExport) end() { x.setBusy(false) }

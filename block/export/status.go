@@ -59,6 +59,10 @@ func (c *conn) sendStatus(s *slot) error {
 // collect adds the extents of a context.
 func (x *nbdExport) collect(to *extents, number int, off, n int64) error {
 	ctx := &x.contexts[number]
+	if ctx.bitmap != nil {
+		dirty(to, ctx.bitmap, off, off+n)
+		return nil
+	}
 	for end := off + n; off < end; {
 		e, depth, err := x.root.StatusAbove(off, end-off)
 		if err == nil && e.N <= 0 {

@@ -36,8 +36,9 @@ type BlockExportOptionsNbdBase struct {
 // NbdServerAddOptions is the arguments of nbd-server-add.
 type NbdServerAddOptions struct {
 	BlockExportOptionsNbdBase
-	Device   string `qapi:"device"`   // a drive's id or a node's name
-	Writable *bool  `qapi:"writable"` // if the node is
+	Device   string  `qapi:"device"`   // a drive's id or a node's name
+	Writable *bool   `qapi:"writable"` // if the node is
+	Bitmap   *string `qapi:"bitmap"`   // a dirty bitmap that clients may see
 }
 
 // CmdNbdServerRemove takes an NBD export away.
@@ -86,7 +87,8 @@ type BlockExportOptions struct {
 // BlockExportOptionsNbd is the options of an NBD export.
 type BlockExportOptionsNbd struct {
 	BlockExportOptionsNbdBase
-	AllocationDepth *bool `qapi:"allocation-depth"` // tell which node of a chain has the data
+	Bitmaps         *BlockDirtyBitmapOrStrList `qapi:"bitmaps"`          // dirty bitmaps that clients may see
+	AllocationDepth *bool                      `qapi:"allocation-depth"` // tell which node of a chain has the data
 }
 
 // CmdBlockExportAdd serves a node.

@@ -229,12 +229,22 @@ func (x *NbdServerAddOptions) decodeMembers(o *object) error {
 			return within("writable", err)
 		}
 	}
+	if m, ok := o.take("bitmap"); ok {
+		x.Bitmap = new(string)
+		if err := decodeString(m, x.Bitmap); err != nil {
+			return within("bitmap", err)
+		}
+	}
 	return nil
 }
 
 // EncodeQAPI implements Encodable.
 func (x *NbdServerAddOptions) EncodeQAPI(e *Encoder) {
 	e.BeginObject()
+	if x.Bitmap != nil {
+		e.Key("bitmap")
+		e.String(*x.Bitmap)
+	}
 	if x.BlockExportOptionsNbdBase.Name != nil {
 		e.Key("name")
 		e.String(*x.BlockExportOptionsNbdBase.Name)
@@ -400,6 +410,10 @@ func (x *BlockExportOptions) EncodeQAPI(e *Encoder) {
 		e.Key("description")
 		e.String(*x.Nbd.BlockExportOptionsNbdBase.Description)
 	}
+	if x.Nbd != nil && x.Nbd.Bitmaps != nil {
+		e.Key("bitmaps")
+		x.Nbd.Bitmaps.EncodeQAPI(e)
+	}
 	if x.Nbd != nil && x.Nbd.AllocationDepth != nil {
 		e.Key("allocation-depth")
 		e.Bool(*x.Nbd.AllocationDepth)
@@ -445,6 +459,12 @@ func (x *BlockExportOptionsNbd) decodeMembers(o *object) error {
 	if err := x.BlockExportOptionsNbdBase.decodeMembers(o); err != nil {
 		return err
 	}
+	if m, ok := o.take("bitmaps"); ok {
+		x.Bitmaps = new(BlockDirtyBitmapOrStrList)
+		if err := x.Bitmaps.DecodeQAPI(m); err != nil {
+			return within("bitmaps", err)
+		}
+	}
 	if m, ok := o.take("allocation-depth"); ok {
 		x.AllocationDepth = new(bool)
 		if err := decodeBool(m, x.AllocationDepth); err != nil {
@@ -464,6 +484,10 @@ func (x *BlockExportOptionsNbd) EncodeQAPI(e *Encoder) {
 	if x.BlockExportOptionsNbdBase.Description != nil {
 		e.Key("description")
 		e.String(*x.BlockExportOptionsNbdBase.Description)
+	}
+	if x.Bitmaps != nil {
+		e.Key("bitmaps")
+		x.Bitmaps.EncodeQAPI(e)
 	}
 	if x.AllocationDepth != nil {
 		e.Key("allocation-depth")
@@ -892,6 +916,7 @@ var exportSchema = []entity{
 		{name: "description", typ: "str", optional: true},
 		{name: "device", typ: "str"},
 		{name: "writable", typ: "bool", optional: true},
+		{name: "bitmap", typ: "str", optional: true},
 	}},
 	{name: "NbdServerRemoveArgs", meta: SchemaMetaTypeObject, members: []field{
 		{name: "name", typ: "str"},
@@ -918,6 +943,7 @@ var exportSchema = []entity{
 	{name: "BlockExportOptionsNbd", meta: SchemaMetaTypeObject, members: []field{
 		{name: "name", typ: "str", optional: true},
 		{name: "description", typ: "str", optional: true},
+		{name: "bitmaps", typ: "BlockDirtyBitmapOrStrList", optional: true},
 		{name: "allocation-depth", typ: "bool", optional: true},
 	}},
 	{name: "BlockExportDelArgs", meta: SchemaMetaTypeObject, members: []field{
