@@ -40,6 +40,8 @@ type Opener struct {
 	Print func(text string)
 	// Said hears what QEMU would print when it makes an image, unless it is nil.
 	Said func(text string)
+	// Warn takes what the user should know, unless it is nil.
+	Warn func(text string)
 	// Network is for nodes on other machines.
 	Network Network
 	// WriteThrough has files durable whenever a write completes.
@@ -54,6 +56,7 @@ type inherited struct {
 	cache                          *qapi.BlockdevCacheOptions
 	// backing is what is said of the backing node when the driver is to find that.
 	backing blockopts.Tree
+	guessed bool // the driver was, by what the file begins with
 	depth   int
 }
 
@@ -65,7 +68,7 @@ var errDepth = fmt.Errorf("more than %d nodes on top of one another: is an image
 
 // plain returns what all children have.
 func (from inherited) plain() inherited {
-	from.backing = nil
+	from.backing, from.guessed = nil, false
 	return from
 }
 
@@ -193,9 +196,16 @@ func (x *Opener) null(s graph.Spec, o *qapi.BlockdevOptionsNull) (*graph.Node, e
 
 func (x *Opener) raw(s graph.Spec, o *qapi.BlockdevOptionsRaw, from inherited) (*graph.Node, error) {
 	cfg := rawConfig(o)
-	file, err := x.child(&o.File, from)
+	guessed := from.guessed && !s.Options.ReadOnly
+	file, err := x.child(&o.File, from.plain())
 	if err != nil {
 		return nil, err
+	}
+	if guessed {
+		cfg.Guessed = misleading
+		if x.Warn != nil {
+			x.Warn(fmt.Sprintf("the format of '%s' was not given and is taken to be raw: no other format's header can be written to it; say format=raw to allow that", file.Filename()))
+		}
 	}
 	s.Children = []graph.Edge{{Name: "file", Role: cfg.Role(), Node: file}}
 	s.Open = func(c []*graph.Child) (graph.Driver, error) { return rawdrv.Open(cfg, c[0]) }

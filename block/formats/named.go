@@ -154,6 +154,8 @@ func (x *Opener) image(filename string, t blockopts.Tree, from inherited) (n *gr
 		held = append(held, file)
 		t = t.With("file", file.Name())
 	}
+	_, said := t["driver"]
+	from.guessed = !said
 	if t, err = x.probed(t); err != nil {
 		return nil, err
 	}
@@ -246,8 +248,22 @@ func probe(file *graph.Node) (format string, err error) {
 	if err := c.Readv(0, [][]byte{b[:min(c.Size(), int64(len(b)))]}); err != nil {
 		return "", err
 	}
-	if string(b[:4]) == "QFI\xfb" && (b[4]|b[5]|b[6] != 0 || b[7] >= 2) {
-		return "qcow2", nil
+	return guess(b[:]), nil
+}
+
+// guess tells the format of an image that begins with a sector.
+func guess(b []byte) string {
+	if len(b) >= 8 && string(b[:4]) == "QFI\xfb" && (b[4]|b[5]|b[6] != 0 || b[7] >= 2) {
+		return "qcow2"
 	}
-	return "raw", nil
+	return "raw"
+}
+
+// headers are what images of other formats begin with, which other programs look for.
+var headers = []string{"QFI\xfb", "QED\x00", "KDMV", "COWD", "vhdxfile", "conectix", "LUKS\xba\xbe", "WithoutFreeSpace", "WithouFreSpacExt", "<<< "}
+
+// misleading reports whether an image that begins so would be taken for something else
+// than raw.
+func misleading(b []byte) bool {
+	return slices.ContainsFunc(headers, func(h string) bool { return strings.HasPrefix(string(b[:min(len(b), len(h))]), h) })
 }

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"math"
 
+	"golang.org/x/sys/unix"
+
 	"hv/block/graph"
 )
 
@@ -16,7 +18,14 @@ import (
 type Config struct {
 	Offset int64
 	Size   *int64 // nil for up to the end
+	// Guessed is not nil if the format was: it tells sectors that would have the next
+	// guess be another format. They are not written, so that a guest cannot have its image
+	// opened as one that names other files of the host.
+	Guessed func(first []byte) bool
 }
+
+// sector is what is looked at for a guess.
+const sector = 512
 
 // Role returns what the child is to the node.
 func (c *Config) Role() graph.Role {
@@ -58,6 +67,7 @@ func (c *Config) check(total int64) error {
 func (d *Driver) Reopen(_ graph.Options, own any) (commit func() error, undo func(), err error) {
 	old := d.cfg
 	if cfg, ok := own.(Config); ok {
+		cfg.Guessed = old.Guessed
 		if err := cfg.check(d.file.Size()); err != nil {
 			return nil, nil, err
 		}
@@ -74,9 +84,30 @@ func (d *Driver) Size() int64 {
 	return max(d.file.Size()-d.cfg.Offset, 0)
 }
 
-// Map tells that the node lies in its child.
+// Map tells that the node lies in its child, where that is all there is to it.
 func (d *Driver) Map() (graph.Place, bool) {
-	return graph.Place{Child: d.file, Offset: d.cfg.Offset}, true
+	return graph.Place{Child: d.file, Offset: d.cfg.Offset}, d.cfg.Guessed == nil
+}
+
+// Limits has whole sectors be written where they are looked at.
+func (d *Driver) Limits() graph.Limits {
+	if d.cfg.Guessed == nil {
+		return graph.Limits{}
+	}
+	return graph.Limits{Align: sector}
+}
+
+// misleads reports whether buffers that are written at an offset would change what the
+// format is taken for.
+func (d *Driver) misleads(off int64, v [][]byte) bool {
+	if d.cfg.Guessed == nil || off != 0 {
+		return false
+	}
+	first := make([]byte, 0, sector)
+	for _, b := range v {
+		first = append(first, b[:min(len(b), sector-len(first))]...)
+	}
+	return d.cfg.Guessed(first)
 }
 
 // Readv fills the buffers from off.
@@ -88,6 +119,9 @@ func (d *Driver) Readv(off int64, v [][]byte) error {
 // Writev writes the buffers at off.
 func (d *Driver) Writev(off int64, v [][]byte, f graph.Flags) error {
 	d.file.Event(graph.EventWriteAIO)
+	if d.misleads(off, v) {
+		return unix.EPERM
+	}
 	return d.file.Writev(off+d.cfg.Offset, v, f)
 }
 

@@ -130,6 +130,7 @@ func (v *VM) opener(writeThrough bool) *formats.Opener {
 	return &formats.Opener{
 		Graph: &v.blocks.graph, OpenFile: v.fds.Open, Drive: v.blocks.node, Groups: &v.blocks.groups, WriteThrough: writeThrough,
 		Said: func(text string) { fmt.Print(text) },
+		Warn: func(text string) { v.opt.Log.Warn(text) },
 		Network: formats.Network{
 			Descriptors: v.fds.Param, Log: func(err error) { v.opt.Log.Warn(err) },
 			Credentials: func(id string) (*tlscreds.Creds, error) { return v.credentials(id, false) },
