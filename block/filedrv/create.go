@@ -27,6 +27,7 @@ type Creation struct {
 	Path          string
 	Size          uint64
 	Preallocation Preallocation
+	NoCOW         bool // written in place, on btrfs
 	OpenFile      func(path string, flags int, perm os.FileMode) (*os.File, error)
 }
 
@@ -56,6 +57,10 @@ func (c *Creation) fill(h *hostfile.File, f *os.File, point func() error) error 
 		if err := h.Truncate(size); err != nil {
 			return fmt.Errorf("Failed to resize file: %s", reason(err))
 		}
+		if c.NoCOW {
+			noCOW(f)
+			c.NoCOW = false
+		}
 	}
 	switch {
 	case c.Preallocation == Sparse || c.Size == 0:
@@ -77,4 +82,12 @@ func (c *Creation) fill(h *hostfile.File, f *os.File, point func() error) error 
 		}
 	}
 	return h.Flush()
+}
+
+// noCOW has an empty file be written in place. Most file systems do that anyway, and refuse.
+func noCOW(f *os.File) {
+	const flag = 0x00800000 // FS_NOCOW_FL
+	if old, err := unix.IoctlGetInt(int(f.Fd()), unix.FS_IOC_GETFLAGS); err == nil {
+		_ = unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, old|flag)
+	}
 }

@@ -35,7 +35,7 @@ func failing(err error) Creation {
 func nothing() error { return nil }
 
 func (x *Opener) createFile(o *qapi.BlockdevCreateOptionsFile) Creation {
-	c := filedrv.Creation{Path: o.Filename, Size: o.Size, OpenFile: x.OpenFile}
+	c := filedrv.Creation{Path: o.Filename, Size: o.Size, NoCOW: isSet(o.Nocow), OpenFile: x.OpenFile}
 	if p := o.Preallocation; p != nil {
 		switch *p {
 		case qapi.PreallocModeFalloc:

@@ -53,11 +53,21 @@ func (ch *Change) Reopen(n *Node, o Options, own any) error {
 	if !ok {
 		return fmt.Errorf("Block format '%s' used by node '%s' does not support reopening files", n.kind, n.name)
 	}
+	closing, opening := o.ReadOnly && !n.opt.ReadOnly, !o.ReadOnly && n.opt.ReadOnly
+	if closing {
+		if err := n.FreezeBitmaps(); err != nil {
+			return err
+		}
+		ch.undo = append(ch.undo, func() { n.setReadOnlyBitmaps(false) })
+	}
 	commit, undo, err := r.Reopen(o, own)
 	if err != nil {
 		return err
 	}
 	ch.Later(commit, undo)
+	if opening {
+		ch.final = append(ch.final, n.ThawBitmaps)
+	}
 	ch.SetOptions(n, o)
 	return nil
 }

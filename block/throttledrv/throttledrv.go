@@ -30,6 +30,26 @@ func Open(groups *throttle.Groups, group string, file *graph.Child) (*Driver, er
 	return d, nil
 }
 
+// Reopen implements graph.Reopener; own is the name of a group.
+func (d *Driver) Reopen(_ graph.Options, own any) (commit func() error, undo func(), err error) {
+	old := d.Group().Name()
+	if group, ok := own.(string); ok && group != old {
+		if d.groups.Find(group) == nil {
+			return nil, nil, fmt.Errorf("Throttle group '%s' does not exist", group)
+		}
+		d.move(group)
+	}
+	return func() error { return nil }, func() { d.move(old) }, nil
+}
+
+// move has the node be in another group.
+func (d *Driver) move(group string) {
+	if d.Group().Name() != group {
+		d.groups.Leave(&d.Member)
+		d.groups.Join(&d.Member, group)
+	}
+}
+
 // Size returns the length in bytes.
 func (d *Driver) Size() int64 { return d.file.Size() }
 

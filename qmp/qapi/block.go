@@ -105,6 +105,8 @@ type BlockdevOptionsFile struct {
 	Filename string              `qapi:"filename"`
 	Locking  *OnOffAuto          `qapi:"locking"` // keep other programs from what would harm, by locks on the file
 	Aio      *BlockdevAioOptions `qapi:"aio"`
+	// Has migration, of which there is none, look whether it left nothing in the page cache.
+	XCheckCacheDropped *bool `qapi:"x-check-cache-dropped,feature=unstable"`
 }
 
 // BlockdevOptionsNull is the options of a node without a medium.

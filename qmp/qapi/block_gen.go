@@ -258,6 +258,14 @@ func (x *BlockdevOptions) EncodeQAPI(e *Encoder) {
 		e.Key("data-file")
 		x.Qcow2.DataFile.EncodeQAPI(e)
 	}
+	if x.HostDevice != nil && x.HostDevice.XCheckCacheDropped != nil {
+		e.Key("x-check-cache-dropped")
+		e.Bool(*x.HostDevice.XCheckCacheDropped)
+	}
+	if x.File != nil && x.File.XCheckCacheDropped != nil {
+		e.Key("x-check-cache-dropped")
+		e.Bool(*x.File.XCheckCacheDropped)
+	}
 	if x.Qcow2 != nil && x.Qcow2.BlockdevOptionsGenericCOWFormat.Backing != nil {
 		e.Key("backing")
 		x.Qcow2.BlockdevOptionsGenericCOWFormat.Backing.EncodeQAPI(e)
@@ -645,6 +653,12 @@ func (x *BlockdevOptionsFile) decodeMembers(o *object) error {
 			return within("aio", err)
 		}
 	}
+	if m, ok := o.take("x-check-cache-dropped"); ok {
+		x.XCheckCacheDropped = new(bool)
+		if err := decodeBool(m, x.XCheckCacheDropped); err != nil {
+			return within("x-check-cache-dropped", err)
+		}
+	}
 	return nil
 }
 
@@ -654,6 +668,10 @@ func (x *BlockdevOptionsFile) EncodeQAPI(e *Encoder) {
 	if x.Locking != nil {
 		e.Key("locking")
 		x.Locking.EncodeQAPI(e)
+	}
+	if x.XCheckCacheDropped != nil {
+		e.Key("x-check-cache-dropped")
+		e.Bool(*x.XCheckCacheDropped)
 	}
 	e.Key("filename")
 	e.String(x.Filename)
@@ -942,6 +960,7 @@ var blockSchema = []entity{
 		{name: "filename", typ: "str"},
 		{name: "locking", typ: "OnOffAuto", optional: true},
 		{name: "aio", typ: "BlockdevAioOptions", optional: true},
+		{name: "x-check-cache-dropped", typ: "bool", optional: true, features: []string{"unstable"}},
 	}},
 	{name: "BlockdevOptionsNull", meta: SchemaMetaTypeObject, members: []field{
 		{name: "size", typ: "int", optional: true},

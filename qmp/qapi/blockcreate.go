@@ -25,6 +25,7 @@ type BlockdevCreateOptionsFile struct {
 	Filename      string        `qapi:"filename"`
 	Size          uint64        `qapi:"size"`          // bytes
 	Preallocation *PreallocMode `qapi:"preallocation"` // off, falloc or full; off by default
+	Nocow         *bool         `qapi:"nocow"`         // written in place, on btrfs
 }
 
 // BlockdevQcow2Version is a version of the format qcow2.

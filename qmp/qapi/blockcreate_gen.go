@@ -112,6 +112,10 @@ func (x *BlockdevCreateOptions) EncodeQAPI(e *Encoder) {
 		e.Key("data-file-raw")
 		e.Bool(*x.Qcow2.DataFileRaw)
 	}
+	if x.File != nil && x.File.Nocow != nil {
+		e.Key("nocow")
+		e.Bool(*x.File.Nocow)
+	}
 	if x.Qcow2 != nil && x.Qcow2.BackingFile != nil {
 		e.Key("backing-file")
 		e.String(*x.Qcow2.BackingFile)
@@ -156,6 +160,12 @@ func (x *BlockdevCreateOptionsFile) decodeMembers(o *object) error {
 			return within("preallocation", err)
 		}
 	}
+	if m, ok := o.take("nocow"); ok {
+		x.Nocow = new(bool)
+		if err := decodeBool(m, x.Nocow); err != nil {
+			return within("nocow", err)
+		}
+	}
 	return nil
 }
 
@@ -170,6 +180,10 @@ func (x *BlockdevCreateOptionsFile) EncodeQAPI(e *Encoder) {
 	}
 	e.Key("size")
 	e.Uint(x.Size)
+	if x.Nocow != nil {
+		e.Key("nocow")
+		e.Bool(*x.Nocow)
+	}
 	e.EndObject()
 }
 
@@ -427,6 +441,7 @@ var blockcreateSchema = []entity{
 		{name: "filename", typ: "str"},
 		{name: "size", typ: "int"},
 		{name: "preallocation", typ: "PreallocMode", optional: true},
+		{name: "nocow", typ: "bool", optional: true},
 	}},
 	{name: "BlockdevQcow2Version", meta: SchemaMetaTypeEnum, members: []field{
 		{name: "v2"},
