@@ -63,8 +63,16 @@ func (c *Creation) fill(h *hostfile.File, f *os.File, point func() error) error 
 		}
 	}
 	switch {
-	case c.Preallocation == Sparse || c.Size == 0:
+	case c.Size == 0:
 		return nil
+	case c.Preallocation == Sparse:
+		// As in QEMU's images, so that what alignment the file system wants can be found out.
+		first := min(c.Size, 4096)
+		if first < 4096 {
+			first = min(c.Size, 512)
+		}
+		_, err := f.WriteAt(make([]byte, first), 0)
+		return err
 	case c.Preallocation == Reserve:
 		if err := unix.Fallocate(int(f.Fd()), 0, 0, int64(c.Size)); err != nil {
 			return fmt.Errorf("Could not preallocate data for the new file: %s", reason(err))

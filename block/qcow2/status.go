@@ -42,6 +42,9 @@ func (im *Image) BlockStatus(off, n int64) (Extent, error) {
 		if im.backing == nil {
 			x.Status = Zero
 		}
+		if m.kind == unallocHosted { // there is room for it
+			x.Status, x.Offset = x.Status|OffsetValid, m.host
+		}
 	case zeroPlain:
 		x.Status = Zero | Allocated
 	case zeroHosted:

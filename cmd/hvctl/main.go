@@ -1,10 +1,11 @@
 // Command hvctl talks to running VMs by QMP: it lists them, runs commands of QMP and of
-// the human monitor, at a prompt too, and shows events. See `hvctl --help`.
+// the human monitor, at a prompt too, and shows events. It also works on images of disks.
+// See `hvctl --help`.
 //
 // It exits with 0 if all went well, 1 if a VM could not be reached or refused, and 2
 // if it was called wrongly.
 //
-// It depends on qmp/client, qmp/hmp and qmp/introspect.
+// It depends on block/imgtool, qmp/client, qmp/hmp and qmp/introspect.
 package main
 
 import (
@@ -37,6 +38,8 @@ const usage = `usage: hvctl COMMAND [ARGUMENT...]
   qmp VM [COMMAND [ARG=VALUE...]]    run a QMP command; without one, ask for commands
   hmp VM [COMMAND...]                run a command of the human monitor; without one, ask
   events VM [--follow]               wait for an event and print it; with --follow, all
+  disks VM                           the tree of nodes that its disks have
+  img COMMAND ...                    work on images of disks; 'hvctl img help' tells more
   version | help
 
 VM is the name of a VM, whose socket is /run/vm/VM.sock, the path of a QMP socket,
@@ -76,11 +79,14 @@ func main() {
 func (t *tool) run(ctx context.Context, args []string) int {
 	err := t.command(ctx, args)
 	var wrong usageError
+	var status imgStatus
 	switch {
 	case err == nil:
 		return statusOK
 	case errors.Is(err, errHuman): // which has been printed
 		return statusFailed
+	case errors.As(err, &status): // what there is to say has been said
+		return int(status)
 	case errors.As(err, &wrong):
 		fmt.Fprintf(t.errOut, "hvctl: %v\nTry 'hvctl --help'.\n", err)
 		return statusUsage
@@ -111,9 +117,11 @@ func (t *tool) command(ctx context.Context, args []string) error {
 			return usageError("list takes no arguments")
 		}
 		return t.list(ctx)
+	case "img":
+		return t.img(ctx, args)
 	}
 	run := map[string]func(context.Context, *client.Client, []string) error{
-		"qmp": t.qmp, "hmp": t.hmp, "events": t.events, "status": t.status,
+		"qmp": t.qmp, "hmp": t.hmp, "events": t.events, "status": t.status, "disks": t.disks,
 	}[verb]
 	if qmp := actions[verb]; qmp != "" {
 		run = func(ctx context.Context, c *client.Client, args []string) error { return t.action(ctx, c, qmp, args) }
@@ -123,7 +131,7 @@ func (t *tool) command(ctx context.Context, args []string) error {
 		return usageError(fmt.Sprintf("there is no command '%s'", verb))
 	case len(args) == 0:
 		return usageError(verb + ": which VM?")
-	case len(args) > 1 && (verb == "status" || actions[verb] != ""):
+	case len(args) > 1 && (verb == "status" || verb == "disks" || actions[verb] != ""):
 		return usageError(verb + " takes a VM only")
 	}
 	c, err := t.dial(ctx, args[0])
