@@ -162,17 +162,8 @@ func backingOverridden(n *graph.Node) bool {
 // strongOptions returns those of a node's options that make it what it is.
 func strongOptions(n *graph.Node) blockopts.Tree {
 	own := blockopts.Tree{"driver": n.Driver()}
-	o, ok := n.Source().(*qapi.BlockdevOptions)
-	if !ok {
-		return own
-	}
-	e := qapi.NewEncoder(false)
-	o.EncodeQAPI(e)
-	all, err := blockopts.ParseJSON(string(e.Bytes()))
-	if err != nil {
-		return own
-	}
-	for _, key := range append(strong[o.Driver], "filename") {
+	all := source(n)
+	for _, key := range append(strong[qapi.BlockdevDriver(n.Driver())], "filename") {
 		if v, ok := all[key]; ok {
 			own[key] = v
 		}
