@@ -280,3 +280,14 @@ func Order(flat map[string]string) []string {
 	slices.SortStableFunc(keys, func(a, b string) int { return cmp.Compare(qapi.Bucket(a), qapi.Bucket(b)) })
 	return keys
 }
+
+// JSON returns the options as JSON, with the members in the order in which QEMU prints them.
+func (t Tree) JSON() string {
+	var doc qapi.Document
+	if add(&doc, t) != nil {
+		return "{}"
+	}
+	e := qapi.NewEncoder(false)
+	e.Value(doc.Root())
+	return string(e.Bytes())
+}

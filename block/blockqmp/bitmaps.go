@@ -186,10 +186,14 @@ func sourceBitmap(vm VM, n *graph.Node, s *qapi.BlockDirtyBitmapOrStr) (*bitmap.
 func bitmapInfos(n *graph.Node) (list qapi.BlockDirtyInfoList) {
 	for _, b := range n.Bitmaps() {
 		name, inconsistent := b.Name(), b.Inconsistent()
-		list = append(list, qapi.BlockDirtyInfo{
+		info := qapi.BlockDirtyInfo{
 			Name: &name, Count: b.Count(), Granularity: uint32(b.Granularity()), Recording: b.Enabled() && !inconsistent, Busy: b.Busy(),
-			Persistent: b.Persistent(), Inconsistent: &inconsistent,
-		})
+			Persistent: b.Persistent(),
+		}
+		if inconsistent {
+			info.Inconsistent = &inconsistent
+		}
+		list = append(list, info)
 	}
 	return list
 }

@@ -126,7 +126,7 @@ func TestBitmapCommands(t *testing.T) {
 	}
 	infos := bitmapInfos(n)
 	if len(infos) != 2 || *infos[0].Name != "y" || !infos[0].Recording || infos[0].Granularity != 512 || infos[0].Count != 65536+4096 || infos[0].Persistent ||
-		infos[0].Busy || *infos[0].Inconsistent || *infos[1].Name != "x" || infos[1].Recording || infos[1].Count != 0 {
+		infos[0].Busy || infos[0].Inconsistent != nil || *infos[1].Name != "x" || infos[1].Recording || infos[1].Count != 0 {
 		t.Errorf("%+v", infos)
 	}
 	works(t, removeBitmap(vm, named("a", "x")))

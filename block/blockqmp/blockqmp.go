@@ -54,10 +54,10 @@ func Register(t *dispatch.Table, vm VM) {
 	dispatch.Register(t, qapi.CmdBlockResize, func(_ context.Context, a qapi.BlockResizeArgs) (qapi.Empty, error) {
 		return qapi.Empty{}, resize(vm, a)
 	})
-	dispatch.Register(t, qapi.CmdQueryNamedBlockNodes, func(context.Context, qapi.QueryNamedBlockNodesArgs) (qapi.BlockDeviceInfoList, error) {
+	dispatch.Register(t, qapi.CmdQueryNamedBlockNodes, func(_ context.Context, a qapi.QueryNamedBlockNodesArgs) (qapi.BlockDeviceInfoList, error) {
 		list := qapi.BlockDeviceInfoList{}
 		for _, n := range vm.Graph().Nodes() {
-			list = append(list, *nodeInfo(n))
+			list = append(list, *nodeInfo(n, a.Flat != nil && *a.Flat))
 		}
 		return list, nil
 	})
@@ -95,35 +95,10 @@ func resize(vm VM, a qapi.BlockResizeArgs) error {
 	return n.Resize(a.Size)
 }
 
-// nodeInfo describes a node.
-func nodeInfo(n *graph.Node) *qapi.BlockDeviceInfo {
-	o, name := n.Options(), n.Name()
-	info := &qapi.BlockDeviceInfo{
-		File: n.Filename(), NodeName: &name, Ro: o.ReadOnly, Drv: n.Driver(), DetectZeroes: qapi.BlockdevDetectZeroesOptionsOff,
-		Cache:          qapi.BlockdevCacheInfo{Writeback: true, Direct: o.Direct, NoFlush: o.NoFlush},
-		WriteThreshold: int64(n.Threshold()),
-		Image:          qapi.ImageInfo{Filename: n.Filename(), Format: n.Driver(), VirtualSize: n.Size()},
-		DirtyBitmaps:   bitmapInfos(n),
-	}
-	switch {
-	case o.UnmapZeroes:
-		info.DetectZeroes = qapi.BlockdevDetectZeroesOptionsUnmap
-	case o.DetectZeroes:
-		info.DetectZeroes = qapi.BlockdevDetectZeroesOptionsOn
-	}
-	if size, ok := n.Allocated(); ok {
-		info.Image.ActualSize = &size
-	}
-	if _, ok := n.Mapping(); ok {
-		info.Image.DirtyFlag = new(bool)
-	}
-	return info
-}
-
 func driveInfo(d *Drive) qapi.BlockInfo {
 	info := qapi.BlockInfo{Device: d.ID, Type: "unknown", Removable: d.Removable, Locked: d.Locked, TrayOpen: d.TrayOpen}
 	if d.Node != nil {
-		info.Inserted = nodeInfo(d.Node)
+		info.Inserted = nodeInfo(d.Node, false)
 		info.Inserted.Cache.Writeback = !d.WriteThrough
 		tellLimits(d.Front.Limits.Group(), info.Inserted)
 	}

@@ -125,7 +125,7 @@ func TestDebugNames(t *testing.T) {
 				t.Errorf("%s %v: %v, want %s", c.name, c.tree, err, c.want)
 			}
 		} else {
-			if got := shape(n); got != c.want || c.shown != "-" && n.Filename() != c.shown {
+			if got := shape(n); got != c.want || c.shown != "-" && n.Filename() != c.shown && (c.shown != "" || !strings.HasPrefix(n.Filename(), "json:{")) {
 				t.Errorf("%s %v: %s, known by %q", c.name, c.tree, got, n.Filename())
 			}
 			err = n.Unref()

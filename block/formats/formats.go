@@ -76,6 +76,14 @@ func (from inherited) plain() inherited {
 func (x *Opener) Open(o *qapi.BlockdevOptions) (*graph.Node, error) { return x.open(o, inherited{}) }
 
 func (x *Opener) open(o *qapi.BlockdevOptions, from inherited) (*graph.Node, error) {
+	n, err := x.node(o, from)
+	if err == nil {
+		n.SetFilename(func() string { return Filename(n) })
+	}
+	return n, err
+}
+
+func (x *Opener) node(o *qapi.BlockdevOptions, from inherited) (*graph.Node, error) {
 	s := graph.Spec{Driver: string(o.Driver), Source: o}
 	if o.NodeName != nil {
 		s.Name = *o.NodeName

@@ -195,7 +195,7 @@ func TestNull(t *testing.T) {
 	if e, err := c.BlockStatus(0, 100); err != nil || e.Status&graph.Zero == 0 {
 		t.Errorf("%+v, %v", e, err)
 	}
-	if size, ok := n.Allocated(); size != 0 || !ok || n.Filename() != "null-co://" {
+	if size, ok := n.Allocated(); size != 0 || !ok || n.Filename() != `json:{"driver": "raw", "file": {"read-zeroes": true, "driver": "null-co", "size": 1048576}}` {
 		t.Errorf("%d, %v, %s", size, ok, n.Filename())
 	}
 	if err := n.Resize(1); err == nil || !strings.Contains(err.Error(), "does not support resize") {

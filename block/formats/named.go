@@ -98,16 +98,10 @@ func fromName(driver, name string, t blockopts.Tree) (blockopts.Tree, error) {
 		return t.Without("filename"), nil
 	case !ok:
 		return t, nil
-	case hasProtocol(rest):
+	case graph.HasProtocol(rest):
 		rest = "./" + rest // it is a file's name all the same
 	}
 	return t.With("filename", rest), nil
-}
-
-// hasProtocol tells whether a name begins with that of a protocol.
-func hasProtocol(name string) bool {
-	i := strings.IndexAny(name, ":/")
-	return i >= 0 && name[i] == ':'
 }
 
 // protocolOf returns the driver for a name.
@@ -115,7 +109,7 @@ func protocolOf(name string, prefixed bool) (string, error) {
 	if st, err := os.Stat(name); err == nil && st.Mode()&os.ModeDevice != 0 {
 		return "host_device", nil
 	}
-	if !prefixed || !hasProtocol(name) {
+	if !prefixed || !graph.HasProtocol(name) {
 		return "file", nil
 	}
 	prefix, _, _ := strings.Cut(name, ":")

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"strings"
 	"time"
 
 	"hv/block/blockopts"
@@ -28,6 +27,9 @@ func (x *Opener) qcow2(s graph.Spec, o *qapi.BlockdevOptionsQcow2, from inherite
 		return nil, err
 	}
 	held := []*graph.Node{file}
+	if s.Name, s.Place, err = x.Graph.Reserve(s.Name); err != nil {
+		return nil, errors.Join(err, file.Unref())
+	}
 	defer func() {
 		for _, below := range held {
 			err = errors.Join(err, below.Unref())
@@ -61,12 +63,21 @@ func (x *Opener) qcow2(s graph.Spec, o *qapi.BlockdevOptionsQcow2, from inherite
 		}
 	}
 	s.Named = func(generated string) { name = generated }
+	implicit := ""
+	if o.Backing == nil && len(from.backing) == 0 && backing != nil {
+		implicit = backing.Filename()
+	}
 	s.Open = func(children []*graph.Child) (graph.Driver, error) {
 		c := map[string]*graph.Child{}
 		for i, e := range s.Children {
 			c[e.Name] = children[i]
 		}
-		return qcow2drv.Open(opt, c["file"], c["data-file"], c["backing"])
+		d, err := qcow2drv.Open(opt, c["file"], c["data-file"], c["backing"])
+		if err != nil {
+			return nil, err
+		}
+		d.FoundBacking(implicit)
+		return d, nil
 	}
 	s.Filename = file.Filename
 	return x.Graph.Open(s)
@@ -139,7 +150,7 @@ func (x *Opener) below(r *qapi.BlockdevRefOrNull, h *qcow2.Header, file *graph.N
 	if h.BackingFile == "" && len(t) == 0 {
 		return nil, nil
 	}
-	name, err := relative(h.BackingFile, file)
+	name, err := file.Resolve(h.BackingFile)
 	if err != nil {
 		return nil, err
 	}
@@ -147,15 +158,6 @@ func (x *Opener) below(r *qapi.BlockdevRefOrNull, h *qcow2.Header, file *graph.N
 		t = t.With("driver", h.BackingFormat)
 	}
 	return x.named(name, t, from, false)
-}
-
-// relative returns the name of a file that an image names, seen from the image's place.
-func relative(name string, file *graph.Node) (string, error) {
-	if name == "" || strings.HasPrefix(name, "/") || hasProtocol(name) {
-		return name, nil
-	}
-	dir, err := file.Dir()
-	return dir + name, err
 }
 
 // qcow2Options reads how an image is opened.

@@ -35,6 +35,8 @@ type Spec struct {
 	Filename func() string
 	// Source is what the node was described by, for Node.Source.
 	Source any
+	// Place is the node's among others, if it was reserved for it with its name.
+	Place int
 }
 
 // Edge is a child that a new node is to have.
@@ -51,6 +53,7 @@ type Graph struct {
 
 	nodes []*Node // the oldest first
 	next  int
+	place int // of the newest node, or the last that was reserved
 }
 
 // Node is a place for data.
@@ -62,6 +65,7 @@ type Node struct {
 	filename func() string
 	source   any
 	owner    *Node // within whose description this node was described
+	place    int
 	driver   Driver
 	events   Eventer // the driver, if it wants to know
 	limits   *limits // nil for none
@@ -92,7 +96,12 @@ func (g *Graph) checkName(name string) error {
 		return fmt.Errorf("Invalid node-name: '%s'", name)
 	case len(name) > maxName:
 		return errors.New("Node name too long")
-	case g.Find(name) != nil:
+	}
+	return g.unique(name)
+}
+
+func (g *Graph) unique(name string) error {
+	if g.Find(name) != nil {
 		return fmt.Errorf("Duplicate nodes with node-name='%s'", name)
 	}
 	return nil
@@ -116,19 +125,31 @@ func (g *Graph) Nodes() []*Node {
 	return all
 }
 
-// Open makes a node, with one reference, which is the caller's.
-func (g *Graph) Open(s Spec) (*Node, error) {
-	name := s.Name
+// Reserve returns the name that a node will have, generated if it is empty, and its place
+// among others, for nodes whose children are found later than they are named.
+func (g *Graph) Reserve(name string) (string, int, error) {
 	if name == "" {
 		name = fmt.Sprintf("#block%03d", g.next)
 		g.next++
 	} else if err := g.checkName(name); err != nil {
-		return nil, err
+		return "", 0, err
+	}
+	g.place++
+	return name, g.place, nil
+}
+
+// Open makes a node, with one reference, which is the caller's.
+func (g *Graph) Open(s Spec) (*Node, error) {
+	name, err := s.Name, error(nil)
+	if s.Place == 0 {
+		if name, s.Place, err = g.Reserve(name); err != nil {
+			return nil, err
+		}
 	}
 	if s.Named != nil {
 		s.Named(name)
 	}
-	n := &Node{graph: g, name: name, kind: s.Driver, opt: s.Options, filename: s.Filename, source: s.Source, refs: 1}
+	n := &Node{graph: g, name: name, kind: s.Driver, opt: s.Options, filename: s.Filename, source: s.Source, place: s.Place, refs: 1}
 	if s.Options.ForceShare && !s.Options.ReadOnly {
 		return nil, errors.New("force-share=on can only be used with read-only images")
 	}
@@ -143,12 +164,16 @@ func (g *Graph) Open(s Spec) (*Node, error) {
 		}
 		n.attach(e)
 	}
-	err := n.start(s.Open)
+	err = n.start(s.Open)
 	undrain()
 	if err != nil {
 		return nil, errors.Join(err, n.detachAll())
 	}
-	g.nodes = append(g.nodes, n)
+	if err := g.unique(name); err != nil { // it was taken since it was reserved
+		return nil, errors.Join(err, n.driver.Close(), n.detachAll())
+	}
+	i, _ := slices.BinarySearchFunc(g.nodes, n.place, func(x *Node, place int) int { return x.place - place })
+	g.nodes = slices.Insert(g.nodes, i, n)
 	return n, nil
 }
 
@@ -261,6 +286,15 @@ func (n *Node) SetSource(s any) { n.source = s }
 // it still is; nil for none.
 func (n *Node) Owner() *Node { return n.owner }
 
+// SetFilename has the node be known by something else.
+func (n *Node) SetFilename(f func() string) { n.filename = f }
+
+// As returns what a node's driver can do besides, if it can.
+func As[T any](n *Node) (T, bool) {
+	t, ok := n.driver.(T)
+	return t, ok
+}
+
 // Filename returns what the node is known by.
 func (n *Node) Filename() string { return n.filename() }
 
@@ -277,6 +311,21 @@ func (n *Node) Dir() (string, error) {
 	}
 	name := n.Filename()
 	return name[:strings.LastIndexByte(name, '/')+1], nil
+}
+
+// Resolve returns the name of a file that the node's data names, seen from the node's place.
+func (n *Node) Resolve(name string) (string, error) {
+	if name == "" || strings.HasPrefix(name, "/") || HasProtocol(name) {
+		return name, nil
+	}
+	dir, err := n.Dir()
+	return dir + name, err
+}
+
+// HasProtocol tells whether a file's name begins with how it is reached.
+func HasProtocol(name string) bool {
+	i := strings.IndexAny(name, ":/")
+	return i >= 0 && name[i] == ':'
 }
 
 // Size returns the length in bytes.

@@ -33,6 +33,24 @@ func (im *Image) HasBitmaps() bool {
 	return im.hdr.bitmaps.count > 0 && im.hdr.Autoclear&AutoclearBitmaps != 0
 }
 
+// StoredBitmaps lists the bitmaps that the image keeps, without their bits.
+func (im *Image) StoredBitmaps() ([]Bitmap, error) {
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	im.lockAll()
+	defer im.unlockAll()
+	dir, err := im.readBitmapDir()
+	if err != nil {
+		return nil, fmt.Errorf("qcow2: list bitmaps: %w", err)
+	}
+	var l []Bitmap
+	for i := range dir {
+		d := &dir[i]
+		l = append(l, Bitmap{Name: d.name, Granularity: 1 << d.granBits, Enabled: d.flags&bitmapAuto != 0, Inconsistent: d.flags&bitmapInUse != 0})
+	}
+	return l, nil
+}
+
 // LoadBitmaps returns the stored bitmaps. In an image that is written to they are marked as
 // in use until StoreBitmaps, and the caller has to follow writes in those that are enabled.
 func (im *Image) LoadBitmaps() ([]Bitmap, error) {

@@ -22,6 +22,9 @@ type Driver struct {
 	opt    qcow2.Options // as it is open
 	file   *graph.Child
 	data   *graph.Child // what has the data
+	// found is what the backing node is known by that was found by said, the image's name for it.
+	found, said string
+	lost        bool // there are bitmaps that were in use when the image was not closed
 }
 
 // Open opens the image in file. backing and data are nil if there is no such child.
@@ -131,7 +134,12 @@ func (d *Driver) BlockStatus(off, n int64) (graph.Extent, error) {
 }
 
 // Truncate changes the size of the disk.
-func (d *Driver) Truncate(size int64) error { return wrap(d.image.Truncate(size, qcow2.PreallocOff)) }
+func (d *Driver) Truncate(size int64) error {
+	if err := d.dropStored(); err != nil {
+		return wrap(err)
+	}
+	return wrap(d.image.Truncate(size, qcow2.PreallocOff))
+}
 
 // Flush makes what was written durable, down to the host.
 func (d *Driver) Flush() error { return wrap(d.image.Flush()) }

@@ -2,15 +2,6 @@
 
 package qapi
 
-// ImageInfo describes an image.
-type ImageInfo struct {
-	Filename    string `qapi:"filename"`
-	Format      string `qapi:"format"`
-	DirtyFlag   *bool  `qapi:"dirty-flag"`
-	ActualSize  *int64 `qapi:"actual-size"` // bytes that it takes on the host
-	VirtualSize int64  `qapi:"virtual-size"`
-}
-
 // BlockdevCacheInfo is how a node uses caches.
 type BlockdevCacheInfo struct {
 	Writeback bool `qapi:"writeback"` // writes are durable after a flush only

@@ -3,69 +3,6 @@
 package qapi
 
 // DecodeQAPI implements Decodable.
-func (x *ImageInfo) DecodeQAPI(v Value) error {
-	o, err := v.object()
-	if err != nil {
-		return err
-	}
-	if err := x.decodeMembers(&o); err != nil {
-		return err
-	}
-	return o.finish()
-}
-
-func (x *ImageInfo) decodeMembers(o *object) error {
-	if m, ok := o.take("filename"); !ok {
-		return missing("filename")
-	} else if err := decodeString(m, &x.Filename); err != nil {
-		return within("filename", err)
-	}
-	if m, ok := o.take("format"); !ok {
-		return missing("format")
-	} else if err := decodeString(m, &x.Format); err != nil {
-		return within("format", err)
-	}
-	if m, ok := o.take("dirty-flag"); ok {
-		x.DirtyFlag = new(bool)
-		if err := decodeBool(m, x.DirtyFlag); err != nil {
-			return within("dirty-flag", err)
-		}
-	}
-	if m, ok := o.take("actual-size"); ok {
-		x.ActualSize = new(int64)
-		if err := decodeInt64(m, x.ActualSize); err != nil {
-			return within("actual-size", err)
-		}
-	}
-	if m, ok := o.take("virtual-size"); !ok {
-		return missing("virtual-size")
-	} else if err := decodeInt64(m, &x.VirtualSize); err != nil {
-		return within("virtual-size", err)
-	}
-	return nil
-}
-
-// EncodeQAPI implements Encodable.
-func (x *ImageInfo) EncodeQAPI(e *Encoder) {
-	e.BeginObject()
-	e.Key("virtual-size")
-	e.Int(x.VirtualSize)
-	e.Key("filename")
-	e.String(x.Filename)
-	e.Key("format")
-	e.String(x.Format)
-	if x.ActualSize != nil {
-		e.Key("actual-size")
-		e.Int(*x.ActualSize)
-	}
-	if x.DirtyFlag != nil {
-		e.Key("dirty-flag")
-		e.Bool(*x.DirtyFlag)
-	}
-	e.EndObject()
-}
-
-// DecodeQAPI implements Decodable.
 func (x *BlockdevCacheInfo) DecodeQAPI(v Value) error {
 	o, err := v.object()
 	if err != nil {
@@ -1115,13 +1052,6 @@ func (x *QueryBlockstatsArgs) EncodeQAPI(e *Encoder) {
 
 // blockinfoSchema describes what the file declares.
 var blockinfoSchema = []entity{
-	{name: "ImageInfo", meta: SchemaMetaTypeObject, members: []field{
-		{name: "filename", typ: "str"},
-		{name: "format", typ: "str"},
-		{name: "dirty-flag", typ: "bool", optional: true},
-		{name: "actual-size", typ: "int", optional: true},
-		{name: "virtual-size", typ: "int"},
-	}},
 	{name: "BlockdevCacheInfo", meta: SchemaMetaTypeObject, members: []field{
 		{name: "writeback", typ: "bool"},
 		{name: "direct", typ: "bool"},

@@ -29,6 +29,7 @@ var schemaTables = [][]entity{
 	exportSchema,
 	fdsetsSchema,
 	humanSchema,
+	imageinfoSchema,
 	introspectSchema,
 	jobsSchema,
 	machineSchema,
