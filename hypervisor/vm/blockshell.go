@@ -2,6 +2,7 @@ package vm
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -66,6 +67,9 @@ func (b *blocks) target(name string, isDevice bool) (ioshell.Target, error) {
 type driveTarget struct{ *drive }
 
 func (t driveTarget) Hold(perm graph.Perm) (*graph.Child, error) {
+	if t.root == nil {
+		return nil, errors.New("No medium found")
+	}
 	has, shared := t.root.Perms()
 	if perm&^has == 0 || t.disk != nil && !t.disk.ReadOnly() {
 		return t.root, nil

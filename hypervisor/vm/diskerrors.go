@@ -39,7 +39,7 @@ func (v *VM) holdDisk(d *drive, cfg disk.Config) error {
 	cfg.Name, cfg.Front, cfg.Policy = d.name, d.front, cfg.Policy.Or(d.policy)
 	if perm, shared := d.root.Perms(); perm != 0 { // commands wrote to it
 		if err := d.root.SetPerm(0, shared); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	var opened *disk.Disk
