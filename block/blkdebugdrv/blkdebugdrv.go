@@ -316,5 +316,8 @@ func (d *Driver) BlockStatus(off, n int64) (graph.Extent, error) {
 // Flush fails if it is to; the child is flushed by the graph.
 func (d *Driver) Flush() error { return d.fails(ioFlush, 0, 0) }
 
+// Truncate changes the child's size.
+func (d *Driver) Truncate(size int64) error { return d.file.Truncate(size) }
+
 // Close does nothing.
 func (d *Driver) Close() error { return nil }

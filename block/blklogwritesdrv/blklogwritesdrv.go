@@ -212,5 +212,8 @@ func (d *Driver) head() error {
 	return d.log.Flush()
 }
 
+// Truncate changes the child's size.
+func (d *Driver) Truncate(size int64) error { return d.file.Truncate(size) }
+
 // Close does nothing.
 func (d *Driver) Close() error { return nil }

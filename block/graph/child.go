@@ -38,9 +38,13 @@ type Child struct {
 // what shared says. who names it in errors.
 func (n *Node) Use(who func() string, q Front, perm, shared Perm) (*Child, error) {
 	c := &Child{name: "root", who: who, quiet: q, node: n, perm: perm, shared: shared}
-	defer n.Drain()()
+	refresh := n.conflict
+	if n.changedBy(perm, shared) {
+		defer n.Drain()()
+		refresh = n.refresh
+	}
 	n.adopt(c)
-	if err := n.refresh(); err != nil {
+	if err := refresh(); err != nil {
 		n.drop(c)
 		return nil, err
 	}
@@ -50,6 +54,13 @@ func (n *Node) Use(who func() string, q Front, perm, shared Perm) (*Child, error
 
 // adopt puts a user on the list, before those that came earlier.
 func (n *Node) adopt(c *Child) { n.parents = slices.Insert(n.parents, 0, c) }
+
+// changedBy reports whether one more user changes what is done with the node. Otherwise
+// requests may go on while that comes or goes.
+func (n *Node) changedBy(perm, shared Perm) bool {
+	p, s := n.total()
+	return perm&^p != 0 || s&^shared != 0
+}
 
 // drop takes a user off the list.
 func (n *Node) drop(c *Child) {
@@ -92,10 +103,13 @@ func (n *Node) Resize(size int64) error {
 func (c *Child) Close() error {
 	n := c.node
 	n.drop(c)
-	undrain := n.Drain()
-	// Less is asked of the node than before.
-	err := n.refresh()
-	undrain()
+	var err error
+	if n.changedBy(c.perm, c.shared) {
+		undrain := n.Drain()
+		// Less is asked of the node than before.
+		err = n.refresh()
+		undrain()
+	}
 	return errors.Join(err, n.Unref())
 }
 

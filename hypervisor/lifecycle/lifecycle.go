@@ -98,12 +98,24 @@ func (c *Control) Run(ctx context.Context) int {
 		}
 		select {
 		case x := <-c.calls:
+			c.posted() // what its caller posted before comes first
 			x.run()
 		case <-c.wake:
 		case <-ctx.Done():
 			c.hw.Pause()
 			return 0
 		}
+	}
+}
+
+// posted runs what was posted.
+func (c *Control) posted() {
+	c.mu.Lock()
+	posts := c.want.posts
+	c.want.posts = nil
+	c.mu.Unlock()
+	for _, f := range posts {
+		f()
 	}
 }
 

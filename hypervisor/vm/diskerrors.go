@@ -37,6 +37,11 @@ func (v *VM) openDisk(d *drive, in *qdev.Instance, cfg disk.Config) (*disk.Disk,
 // holdDisk is openDisk of a drive with a medium, until dropDisk.
 func (v *VM) holdDisk(d *drive, cfg disk.Config) error {
 	cfg.Name, cfg.Front, cfg.Policy = d.name, d.front, cfg.Policy.Or(d.policy)
+	if perm, shared := d.root.Perms(); perm != 0 { // commands wrote to it
+		if err := d.root.SetPerm(0, shared); err != nil {
+			return err
+		}
+	}
 	var opened *disk.Disk
 	cfg.Failed = func(f disk.Failure) { v.diskFailed(d.id, opened.Node().Name(), f) }
 	opened, err := disk.Open(d.node(), cfg)

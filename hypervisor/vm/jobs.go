@@ -25,6 +25,7 @@ func (v *VM) makeJobs() {
 	})
 	v.undo.later(v.blocks.close)
 	v.undo.later(v.jobs.Close)
+	v.undo.later(v.shell.Close)
 }
 
 // Jobs returns the VM's jobs.

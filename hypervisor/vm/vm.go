@@ -17,6 +17,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"hv/block/export"
+	"hv/block/ioshell"
 	"hv/block/jobs"
 	"hv/devices/qdev"
 	"hv/devices/virtio/virtioballoon"
@@ -63,6 +64,7 @@ type VM struct {
 	fds        fdset.Registry
 	chardevs   chardev.Registry
 	blocks     blocks
+	shell      *ioshell.Shell
 	jobs       *jobs.Manager
 	exports    *export.Registry
 	since      time.Time // when the VM came into being
@@ -96,6 +98,7 @@ func New(ctx context.Context, cfg *config.Config, opt Options) (*VM, error) {
 	v.control = lifecycle.New(v.hw, notices{v}, runstate.Actions{
 		Reboot: cfg.Reboot, Shutdown: cfg.Shutdown, Panic: cfg.Panic, Watchdog: cfg.Watchdog,
 	}, func() { v.hw.board.PowerButton() })
+	v.shell = v.newShell()
 	v.undo.later(func() error { v.events.Close(); return nil })
 	v.makeJobs()
 	v.makeExports()

@@ -1,6 +1,7 @@
 package chardev
 
 import (
+	"context"
 	"io"
 	"net"
 	"sync"
@@ -106,6 +107,9 @@ type lineConn struct {
 	visit  int
 	closed bool
 }
+
+// Settle returns when what was written has gone.
+func (c *lineConn) Settle(ctx context.Context) { c.line.seat.Settle(ctx) }
 
 // Read returns input, and io.EOF when the other side has gone.
 func (c *lineConn) Read(p []byte) (int, error) {

@@ -2,6 +2,7 @@ package chardev
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"sync"
@@ -34,6 +35,7 @@ type port struct {
 	pokes int         // how often the frontend got room
 	log   io.WriteCloser
 	ended bool
+	sends bool // output is being written
 	work  sync.WaitGroup
 }
 
@@ -143,6 +145,22 @@ func (p *port) drop(conn io.ReadWriteCloser) {
 	conn.Close()
 }
 
+// Settle returns when what was queued is written, the connection goes or ctx is done.
+func (p *port) Settle(ctx context.Context) {
+	defer context.AfterFunc(ctx, func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.cond.Broadcast()
+	})()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.due = true
+	p.cond.Broadcast()
+	for ctx.Err() == nil && p.conn != nil && (len(p.out) > 0 || p.sends) {
+		p.cond.Wait()
+	}
+}
+
 // send writes what is queued until the connection goes.
 func (p *port) send(conn io.Writer) {
 	var batch []byte
@@ -157,12 +175,17 @@ func (p *port) send(conn io.Writer) {
 		}
 		batch, p.out, p.due = p.out, batch[:0], false
 		drained := p.short
-		p.short = false
+		p.short, p.sends = false, true
 		p.mu.Unlock()
 		if drained {
 			p.event(Drained)
 		}
-		if _, err := conn.Write(batch); err != nil {
+		_, err := conn.Write(batch)
+		p.mu.Lock()
+		p.sends = false
+		p.cond.Broadcast()
+		p.mu.Unlock()
+		if err != nil {
 			return
 		}
 	}

@@ -1,6 +1,9 @@
 package chardev
 
-import "sync"
+import (
+	"context"
+	"sync"
+)
 
 // Seat is the use of a chardev by somebody: the Backend of a Frontend, under which the
 // chardev can be exchanged.
@@ -66,6 +69,16 @@ func (s *Seat) current() Backend {
 
 // Write implements Backend.
 func (s *Seat) Write(p []byte) (int, error) { return s.current().Write(p) }
+
+// settler is a Backend that knows when what it took is written.
+type settler interface{ Settle(ctx context.Context) }
+
+// Settle returns when what was written has gone, as far as the backend knows.
+func (s *Seat) Settle(ctx context.Context) {
+	if b, ok := s.current().(settler); ok {
+		b.Settle(ctx)
+	}
+}
 
 // Accept implements Backend.
 func (s *Seat) Accept() { s.current().Accept() }

@@ -67,7 +67,7 @@ func New(caller Caller) *Monitor {
 	m.machine, _ = caller.(Machine)
 	m.informer, _ = caller.(Informer)
 	m.info = m.available(infoCommands())
-	m.commands = m.available(slices.Concat(baseCommands(), runCommands(), memoryCommands(), deviceCommands(), blockCommands(), migrateCommands()))
+	m.commands = m.available(slices.Concat(baseCommands(), runCommands(), memoryCommands(), deviceCommands(), blockCommands(), requestCommands(), migrateCommands()))
 	return m
 }
 
@@ -89,6 +89,10 @@ func (m *Monitor) has(c *command) bool {
 			if m.machine == nil {
 				return false
 			}
+		case n == needsRequester:
+			if _, ok := m.caller.(Requester); !ok {
+				return false
+			}
 		case strings.HasPrefix(n, needsInfo):
 			if m.informer == nil || m.informer.Info(n[len(needsInfo):]) == nil {
 				return false
@@ -102,8 +106,9 @@ func (m *Monitor) has(c *command) bool {
 
 // What a command may need besides QMP commands.
 const (
-	needsMachine = "<machine>"
-	needsInfo    = "<info>" // followed by the topic
+	needsMachine   = "<machine>"
+	needsRequester = "<requester>"
+	needsInfo      = "<info>" // followed by the topic
 )
 
 // command is an entry of the table.

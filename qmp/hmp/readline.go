@@ -33,6 +33,9 @@ func (m *Monitor) Serve(ctx context.Context, rwc io.ReadWriteCloser) error {
 	return err
 }
 
+// settler is a connection that knows when what it took is written.
+type settler interface{ Settle(ctx context.Context) }
+
 func (m *Monitor) serve(ctx context.Context, rw io.ReadWriter) error {
 	if _, err := fmt.Fprintf(rw, "QEMU %s monitor - type 'help' for more information\r\n", m.version(ctx)); err != nil {
 		return err
@@ -44,6 +47,9 @@ func (m *Monitor) serve(ctx context.Context, rw io.ReadWriter) error {
 		text, err := line.Read()
 		if err != nil {
 			return err
+		}
+		if w, ok := rw.(settler); ok {
+			w.Settle(ctx) // a command may print where we do
 		}
 		if _, err := io.WriteString(line, s.Execute(ctx, text)); err != nil {
 			return err

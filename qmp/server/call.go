@@ -61,3 +61,11 @@ func parseReply(b []byte) (json.RawMessage, error) {
 	}
 	return reply.Return, nil
 }
+
+// Settle returns when the client whose command has the context ctx was sent the replies to
+// its earlier ones. A handler that prints where the client may read, too, calls it first.
+func Settle(ctx context.Context) {
+	if s, ok := ctx.Value(sessionKey{}).(*session); ok {
+		s.out.settle(ctx)
+	}
+}

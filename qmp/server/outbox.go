@@ -176,6 +176,27 @@ func (o *outbox) waitBelow(n int) {
 	}
 }
 
+// settle writes what there is, and returns when that is done, the outbox is closed or ctx
+// is done.
+func (o *outbox) settle(ctx context.Context) {
+	defer context.AfterFunc(ctx, func() {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.changed.Broadcast()
+	})()
+	o.flush()
+	o.mu.Lock()
+	defer func() {
+		o.mu.Unlock()
+		if w, ok := o.w.(interface{ Settle(ctx context.Context) }); ok {
+			w.Settle(ctx)
+		}
+	}()
+	for !o.closed && ctx.Err() == nil && len(o.pending)+o.flying > 0 {
+		o.changed.Wait()
+	}
+}
+
 // drain takes no more commands, and waits until those taken are answered and all
 // is written, the outbox is closed or ctx is done, which closes it.
 func (o *outbox) drain(ctx context.Context) {

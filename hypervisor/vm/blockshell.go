@@ -1,0 +1,93 @@
+package vm
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"hv/block/account"
+	"hv/block/graph"
+	"hv/block/ioshell"
+	"hv/qmp/hmp"
+	"hv/qmp/qapi"
+	"hv/qmp/server"
+)
+
+var _ hmp.Requester = human{}
+
+// newShell makes what carries the human monitor's qemu-io out.
+func (v *VM) newShell() *ioshell.Shell {
+	return ioshell.New(ioshell.Config{
+		Out: os.Stdout, Err: os.Stderr, Program: filepath.Base(os.Args[0]), Do: v.control.Do, Post: v.control.Post,
+	})
+}
+
+// Request implements hmp.Requester.
+func (h human) Request(ctx context.Context, device string, isDevice bool, command string) error {
+	var t ioshell.Target
+	err := h.do(ctx, func() (err error) {
+		t, err = h.v.blocks.target(device, isDevice)
+		return err
+	})
+	if err == nil {
+		server.Settle(ctx)
+		h.v.shell.Run(ctx, t, command)
+	}
+	return err
+}
+
+// target returns what a drive's id, a node's name, or a device's id or path means.
+func (b *blocks) target(name string, isDevice bool) (ioshell.Target, error) {
+	if isDevice {
+		for _, d := range b.drives {
+			if d.user == nil {
+				continue
+			}
+			path := d.user.Path()
+			if id := d.user.ID; name == id && id != "" || strings.HasPrefix(name, id+"/") && id != "" || name == path || strings.HasPrefix(name, path+"/") {
+				return driveTarget{d}, nil
+			}
+		}
+		return nil, qapi.Errorf(qapi.QapiErrorClassDeviceNotFound, "Device '%s' not found", name)
+	}
+	if d := b.find(name); d != nil {
+		return driveTarget{d}, nil
+	}
+	n := b.graph.Find(name)
+	if n == nil {
+		return nil, qapi.Errorf(qapi.QapiErrorClassGenericError, "Cannot find device='' nor node-name='%s'", name)
+	}
+	return nodeTarget{n}, nil
+}
+
+// driveTarget is a drive: requests are those of its disk, and what they take of
+// permissions the drive keeps until there is another disk.
+type driveTarget struct{ *drive }
+
+func (t driveTarget) Hold(perm graph.Perm) (*graph.Child, error) {
+	if t.root == nil {
+		return nil, errors.New("No medium found")
+	}
+	has, shared := t.root.Perms()
+	if perm&^has == 0 || t.disk != nil && !t.disk.ReadOnly() {
+		return t.root, nil
+	}
+	return t.root, t.root.SetPerm(has|perm, shared)
+}
+
+func (t driveTarget) Release(*graph.Child) error { return nil }
+func (t driveTarget) Stats() *account.Stats      { return t.front.Stats }
+func (t driveTarget) Waits() bool                { return false }
+
+// nodeTarget is a node, which a command uses by itself.
+type nodeTarget struct{ *graph.Node }
+
+func (t nodeTarget) Hold(perm graph.Perm) (*graph.Child, error) {
+	return t.Use(func() string { return "an unnamed block device" }, nil, perm, graph.AllPerms)
+}
+
+func (t nodeTarget) Release(c *graph.Child) error { return c.Close() }
+func (t nodeTarget) Stats() *account.Stats        { return nil }
+func (t nodeTarget) Waits() bool                  { return true }
