@@ -33,8 +33,9 @@ type Disk struct {
 	status  qapi.BlockDeviceIoStatus
 	resized func()
 
-	policy Policy
-	failed func(Failure)
+	carriers func() (least, most int)
+	policy   Policy
+	failed   func(Failure)
 }
 
 // Config says what a disk does with a node.
@@ -48,6 +49,9 @@ type Config struct {
 	Front *Front
 	// WriteThrough has each write durable when it completes.
 	WriteThrough bool
+	// Carriers, if not nil, returns how many goroutines a queue has to carry requests through the
+	// graph, at least and at most.
+	Carriers func() (least, most int)
 	// Policy says what becomes of requests that fail, as far as it is not left to DefaultPolicy.
 	Policy Policy
 	// Failed, if not nil, is told of each request that failed, on a queue's thread. It does not wait.
@@ -56,7 +60,7 @@ type Config struct {
 
 // Open takes a node for a disk, for reading and, if that can be, writing.
 func Open(n *graph.Node, cfg Config) (*Disk, error) {
-	d := &Disk{readOnly: n.Options().ReadOnly, front: cfg.Front, status: qapi.BlockDeviceIoStatusOk, policy: cfg.Policy.Or(DefaultPolicy), failed: cfg.Failed}
+	d := &Disk{readOnly: n.Options().ReadOnly, front: cfg.Front, status: qapi.BlockDeviceIoStatusOk, policy: cfg.Policy.Or(DefaultPolicy), failed: cfg.Failed, carriers: cfg.Carriers}
 	if d.front == nil {
 		d.front = NewFront(account.Config{})
 	}

@@ -143,7 +143,7 @@ func TestRequests(t *testing.T) {
 			if do(t, q, hostfile.OpRead, 8192, got); !bytes.Equal(got, data) {
 				t.Error("other data is read")
 			}
-			host, err := os.ReadFile(n.Filename())
+			host, err := os.ReadFile(n.Children()[0].Node().Filename())
 			if err != nil || !bytes.Equal(host[8192+4096:][:len(data)], data) {
 				t.Errorf("the data lies elsewhere, %v", err)
 			}

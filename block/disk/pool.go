@@ -10,7 +10,8 @@ import (
 	"hv/block/hostfile"
 )
 
-// carriers is how many requests of one queue are on their way through the graph at once.
+// carriers is how many requests of one queue are on their way through the graph at once, unless
+// the disk says otherwise.
 const carriers = 16
 
 type task struct {
@@ -31,9 +32,11 @@ type pool struct {
 	flags   graph.Flags // of writes
 	wake    int
 	fds     [2]unix.PollFd
+	watched [2]int
 	tasks   chan task
 	workers sync.WaitGroup
 	running int
+	most    int // that may run
 	busy    int // requests that were not reported yet
 
 	mu      sync.Mutex
@@ -41,24 +44,32 @@ type pool struct {
 	taken   []result
 }
 
-func newPool(root *graph.Child, flags graph.Flags, kick int, depth uint32) (*pool, error) {
+func newPool(root *graph.Child, flags graph.Flags, kick int, depth uint32, least, most int) (*pool, error) {
 	wake, err := eventfd()
 	if err != nil {
 		return nil, err
 	}
-	p := &pool{root: root, flags: flags, wake: wake, tasks: make(chan task, depth)}
+	p := &pool{root: root, flags: flags, wake: wake, watched: [2]int{kick, wake}, tasks: make(chan task, depth), most: most}
 	p.fds = [2]unix.PollFd{{Fd: int32(kick), Events: unix.POLLIN}, {Fd: int32(wake), Events: unix.POLLIN}}
+	for range least {
+		p.carry()
+	}
 	return p, nil
 }
 
 // Submit gives a request to a carrier, of which there are no more than requests.
 func (p *pool) Submit(op uint8, tag uint32, off, n int64, bufs [][]byte) error {
-	if p.busy++; p.running < carriers && p.running < p.busy {
-		p.running++
-		p.workers.Go(p.work)
+	if p.busy++; p.running < p.most && p.running < p.busy {
+		p.carry()
 	}
 	p.tasks <- task{op, tag, off, n, bufs}
 	return nil
+}
+
+// carry starts a carrier.
+func (p *pool) carry() {
+	p.running++
+	p.workers.Go(p.work)
 }
 
 func (p *pool) work() {
@@ -113,6 +124,8 @@ func (p *pool) Wait(block bool, done func(tag uint32, res int32)) error {
 
 // one is what an eventfd is told.
 var one = []byte{1, 0, 0, 0, 0, 0, 0, 0}
+
+func (p *pool) Descriptors() (fds []int, version int, err error) { return p.watched[:], 0, nil }
 
 func (p *pool) Wake() { _, _ = unix.Write(p.wake, one) }
 

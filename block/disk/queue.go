@@ -29,6 +29,7 @@ type Queue struct {
 	depth uint32
 
 	inner    hostfile.IO
+	inners   int // how many there were
 	mapping  graph.Mapping
 	direct   bool // inner goes to the mapping
 	requests []begun
@@ -68,7 +69,11 @@ func (q *Queue) open() (err error) {
 	if q.direct {
 		q.inner, err = q.mapping.File.NewIO(q.kick, q.depth)
 	} else {
-		q.inner, err = newPool(q.disk.root, q.disk.flags, q.kick, q.depth)
+		least, most := 0, carriers
+		if q.disk.carriers != nil {
+			least, most = q.disk.carriers()
+		}
+		q.inner, err = newPool(q.disk.root, q.disk.flags, q.kick, q.depth, min(least, int(q.depth)), most)
 	}
 	return err
 }
@@ -154,6 +159,22 @@ func (q *Queue) ended(n int) {
 
 // Wait starts what was submitted and calls done for each completion.
 func (q *Queue) Wait(block bool, done func(tag uint32, res int32)) error {
+	err := q.wait(block, done)
+	// What woke it may have come after it was looked for.
+	for err == nil && q.woken() {
+		err = q.wait(false, done)
+	}
+	return err
+}
+
+// woken reports whether requests that were held back may go on.
+func (q *Queue) woken() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.stale && !q.quiet || len(q.admitted) > 0
+}
+
+func (q *Queue) wait(block bool, done func(tag uint32, res int32)) error {
 	if err := q.resume(); err != nil {
 		return q.fail(err)
 	}
@@ -227,6 +248,7 @@ func (q *Queue) reopen() error {
 		q.closed = true
 		return err
 	}
+	q.inners++
 	q.inner.Wake() // the old one may have been told to wake up
 	return nil
 }
@@ -285,6 +307,13 @@ func (q *Queue) Wake() {
 	if !q.closed {
 		q.inner.Wake()
 	}
+}
+
+// Descriptors returns what becomes readable when Wait has something to do, and a number that
+// changes when they are others.
+func (q *Queue) Descriptors() (fds []int, version int, err error) {
+	fds, _, err = q.inner.Descriptors()
+	return fds, q.inners, err
 }
 
 // Close gives everything back; no request may be under way.

@@ -23,11 +23,12 @@ type inline struct {
 	iovs       []unix.Iovec
 	results    []result
 	fds        [2]unix.PollFd
+	watched    [2]int
 }
 
 func newInline(f *File, kick, wake int, depth uint32) *inline {
 	return &inline{
-		file: f, kick: kick, wake: wake, results: make([]result, 0, depth),
+		file: f, kick: kick, wake: wake, watched: [2]int{kick, wake}, results: make([]result, 0, depth),
 		fds: [2]unix.PollFd{{Fd: int32(kick), Events: unix.POLLIN}, {Fd: int32(wake), Events: unix.POLLIN}},
 	}
 }
@@ -86,6 +87,8 @@ func drain(fd int) {
 	var b [8]byte
 	_, _ = unix.Read(fd, b[:])
 }
+
+func (q *inline) Descriptors() (fds []int, version int, err error) { return q.watched[:], 0, nil }
 
 func (q *inline) Wake() { _, _ = unix.Write(q.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0}) }
 

@@ -27,6 +27,9 @@ type IO interface {
 	Wait(block bool, done func(tag uint32, res int32)) error
 	// Wake ends a Wait, now or the next one. Any goroutine may call it.
 	Wake()
+	// Descriptors returns what becomes readable when Wait has something to do, and a number
+	// that changes when they are others. They may be readable without, too.
+	Descriptors() (fds []int, version int, err error)
 	// Close gives everything back; no request may be under way.
 	Close() error
 }
@@ -69,6 +72,8 @@ type ringIO struct {
 	iovs       [][]unix.Iovec // by tag; grown once, then reused
 	started    []request
 	armed      bool
+	notice     int   // an eventfd that the ring signals, if watched is not nil
+	watched    []int // the Descriptors, once somebody wants them; the ring then watches none
 }
 
 // arm has the ring watch a descriptor.
@@ -139,6 +144,9 @@ func (f *File) fallocateMode(op uint8) uint32 {
 }
 
 func (q *ringIO) Wait(block bool, done func(tag uint32, res int32)) error {
+	if q.watched != nil {
+		return q.waitWatched(block, done)
+	}
 	if !q.armed {
 		if err := errors.Join(q.arm(q.kick, tagKick), q.arm(q.wake, tagWake)); err != nil {
 			return err
@@ -152,6 +160,31 @@ func (q *ringIO) Wait(block bool, done func(tag uint32, res int32)) error {
 	if err := q.ring.Enter(wait); err != nil {
 		return err
 	}
+	return q.reap(done)
+}
+
+// waitWatched is Wait for somebody who hears of kicks, and sleeps, by Descriptors. Only who waits
+// for requests blocks here.
+func (q *ringIO) waitWatched(block bool, done func(tag uint32, res int32)) error {
+	if err := q.ring.Enter(0); err != nil {
+		return err
+	}
+	if block {
+		fds := [...]unix.PollFd{{Fd: int32(q.wake), Events: unix.POLLIN}, {Fd: int32(q.notice), Events: unix.POLLIN}}
+		if _, err := unix.Poll(fds[:], -1); err != nil && !errors.Is(err, unix.EINTR) {
+			return err
+		}
+		drain(q.wake)
+		drain(q.notice)
+		if err := q.ring.Enter(0); err != nil {
+			return err
+		}
+	}
+	return q.reap(done)
+}
+
+// reap reports what is complete.
+func (q *ringIO) reap(done func(tag uint32, res int32)) error {
 	for c, ok := q.ring.Reap(); ok; c, ok = q.ring.Reap() {
 		switch c.UserData {
 		case tagKick, tagWake:
@@ -193,9 +226,29 @@ func (q *ringIO) complete(tag uint32, res int32, done func(tag uint32, res int32
 	done(tag, res)
 }
 
+func (q *ringIO) Descriptors() (fds []int, version int, err error) {
+	if q.watched == nil {
+		fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+		if err != nil {
+			return nil, 0, fmt.Errorf("eventfd: %w", err)
+		}
+		q.notice, q.watched = fd, []int{q.kick, q.wake, fd}
+		if err := q.ring.Notify(fd); err != nil {
+			return nil, 0, fmt.Errorf("io_uring: %w", err)
+		}
+	}
+	return q.watched, 0, nil
+}
+
 func (q *ringIO) Wake() { _, _ = unix.Write(q.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0}) }
 
-func (q *ringIO) Close() error { return errors.Join(q.ring.Close(), unix.Close(q.wake)) }
+func (q *ringIO) Close() error {
+	err := errors.Join(q.ring.Close(), unix.Close(q.wake))
+	if q.watched != nil {
+		err = errors.Join(err, unix.Close(q.notice))
+	}
+	return err
+}
 
 // zero writes zeroes where the file system cannot make them.
 func (f *File) zero(off, n int64) int32 {

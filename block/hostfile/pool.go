@@ -29,6 +29,7 @@ type pool struct {
 	tasks      chan task
 	workers    sync.WaitGroup
 	bufs       [][][]byte // by tag
+	watched    [2]int
 
 	mu      sync.Mutex
 	results []result
@@ -37,7 +38,7 @@ type pool struct {
 }
 
 func newPool(f *File, kick, wake int, depth uint32) *pool {
-	p := &pool{file: f, kick: kick, wake: wake, tasks: make(chan task, depth), bufs: make([][][]byte, depth)}
+	p := &pool{file: f, kick: kick, wake: wake, watched: [2]int{kick, wake}, tasks: make(chan task, depth), bufs: make([][][]byte, depth)}
 	p.fds = []unix.PollFd{{Fd: int32(kick), Events: unix.POLLIN}, {Fd: int32(wake), Events: unix.POLLIN}}
 	for range poolThreads {
 		p.workers.Go(p.work)
@@ -212,6 +213,8 @@ func (p *pool) Wait(block bool, done func(tag uint32, res int32)) error {
 	}
 	return nil
 }
+
+func (p *pool) Descriptors() (fds []int, version int, err error) { return p.watched[:], 0, nil }
 
 func (p *pool) Wake() { _, _ = unix.Write(p.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0}) }
 

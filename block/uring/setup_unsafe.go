@@ -63,6 +63,19 @@ func setup(entries, flags uint32) (*Ring, error) {
 	return r, nil
 }
 
+// registerEventfd is IORING_REGISTER_EVENTFD.
+const registerEventfd = 4
+
+// Notify has the ring signal an eventfd when there is something to reap, or will be once it is
+// entered. The ring's own descriptor does not tell of the latter.
+func (r *Ring) Notify(eventfd int) error {
+	fd := int32(eventfd)
+	if _, _, errno := unix.Syscall6(unix.SYS_IO_URING_REGISTER, uintptr(r.fd), registerEventfd, uintptr(unsafe.Pointer(&fd)), 1, 0, 0); errno != 0 {
+		return errno
+	}
+	return nil
+}
+
 func (r *Ring) mmap(off int64, size int) ([]byte, error) {
 	b, err := unix.Mmap(r.fd, off, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_POPULATE)
 	if err == nil {

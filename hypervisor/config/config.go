@@ -164,9 +164,6 @@ type Secret struct {
 	Format string `prop:"format" default:"raw"`
 }
 
-// IOThread is an iothread object.
-type IOThread struct{}
-
 // Blockdev is a node that -blockdev describes.
 type Blockdev struct {
 	Text    string // what was written

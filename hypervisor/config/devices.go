@@ -163,6 +163,11 @@ func objectOf(ps pairs) (Object, error) {
 			return o, err
 		}
 	}
+	if o.Thread != nil {
+		if err := o.Thread.Check(); err != nil {
+			return o, err
+		}
+	}
 	if s := o.Secret; s != nil && (s.Data == "") == (s.File == "") {
 		return o, errors.New("one of 'data' and 'file' is needed")
 	}

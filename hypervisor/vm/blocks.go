@@ -237,13 +237,24 @@ func makeBlk(v *VM, in *qdev.Instance, c *blkConfig) (virtio.Device, error) {
 	case "on", "off":
 		d.writeThrough = c.WriteCache == "off"
 	}
-	opened, err := v.openDisk(d, in, disk.Config{ShareRW: c.ShareRW, WriteThrough: d.writeThrough, Policy: errorPolicy(c.ReadError, c.WriteError)})
+	thread, err := v.claimThread(in, c.IOThread)
+	if err != nil {
+		return nil, err
+	}
+	cfg := disk.Config{ShareRW: c.ShareRW, WriteThrough: d.writeThrough, Policy: errorPolicy(c.ReadError, c.WriteError)}
+	if thread != nil {
+		cfg.Carriers = thread.carriers
+	}
+	opened, err := v.openDisk(d, in, cfg)
 	if err != nil {
 		return nil, err
 	}
 	dev, err := virtioblk.New(c.Config, medium{opened})
 	if err == nil {
 		opened.OnResize(dev.Resized)
+		if thread != nil {
+			dev.ServeOn(thread.loop)
+		}
 	}
 	return dev, err
 }

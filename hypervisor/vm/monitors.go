@@ -37,6 +37,7 @@ func (v *VM) openMonitors(ctx context.Context) error {
 	vmqmp.RegisterMigration(table)
 	devqmp.RegisterPlug(table, v)
 	devqmp.RegisterQOM(table, v)
+	devqmp.RegisterIOThreads(table, v.IOThreads)
 	netqmp.Register(table, v)
 	blockqmp.Register(table, v)
 	blockqmp.RegisterMedia(table, v)

@@ -2,11 +2,14 @@ package vm
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"hv/block/tlscreds"
+	"hv/devices/ioloop"
 	"hv/hypervisor/config"
 )
 
@@ -15,6 +18,10 @@ type object struct {
 	config.Object
 	users int
 	creds *tlscreds.Creds // of a tls-creds object
+
+	// Of an iothread:
+	loop        *ioloop.Loop
+	least, most atomic.Int64 // goroutines of a queue's pool
 }
 
 // objects is a VM's user-creatable objects, in the order in which they came.
@@ -36,11 +43,25 @@ func (o *objects) add(cfg config.Object) error {
 	if o.find(cfg.ID) != nil {
 		return fmt.Errorf("attempt to add duplicate property '%s' to object (type 'container')", cfg.ID)
 	}
-	o.all = append(o.all, &object{Object: cfg})
+	x := &object{Object: cfg}
+	if err := x.start(); err != nil {
+		return err
+	}
+	o.all = append(o.all, x)
 	if cfg.Authz != nil {
 		o.identities.Store(cfg.ID, cfg.Authz.Identity)
 	}
 	return nil
+}
+
+// close ends what the objects do.
+func (o *objects) close() error {
+	var errs []error
+	for _, x := range o.all {
+		errs = append(errs, x.stop())
+	}
+	o.all = nil
+	return errors.Join(errs...)
 }
 
 func (o *objects) remove(id string) error {
@@ -53,11 +74,12 @@ func (o *objects) remove(id string) error {
 	}
 	o.identities.Delete(id)
 	o.all = slices.DeleteFunc(o.all, func(y *object) bool { return y == x })
-	return nil
+	return x.stop()
 }
 
 // makeObjects makes the objects of the command line.
 func (v *VM) makeObjects(context.Context) error {
+	v.undo.later(v.objects.close)
 	for _, o := range v.cfg.Objects {
 		if err := v.addObject(o); err != nil {
 			return err

@@ -43,6 +43,9 @@ func (v *VM) Objects() *qom.Object {
 		if o.Limits != nil {
 			props = v.groupProps(o.ID)
 		}
+		if o.Thread != nil {
+			props = o.threadProps()
+		}
 		objects.Add(o.ID, qom.New(o.Type, props...))
 	}
 	return root

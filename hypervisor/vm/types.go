@@ -12,7 +12,7 @@ import (
 
 // abstracts are the types of which there are no objects, each with its parent.
 var abstracts = [][2]string{
-	{"device", "object"}, {"bus", "object"}, {"machine", "object"}, {"memory-backend", "object"}, {"rng-backend", "object"},
+	{"device", "object"}, {"bus", "object"}, {"event-loop-base", "object"}, {"machine", "object"}, {"memory-backend", "object"}, {"rng-backend", "object"},
 	{"secret_common", "object"}, {"tls-creds", "object"}, {"authz", "object"}, {"chardev", "object"}, {"chardev-fd", "chardev"},
 	{"pci-device", "device"}, {"isa-device", "device"}, {"sys-bus-device", "device"}, {"cpu", "device"}, {"virtio-device", "device"},
 	{"virtio-serial-port", "device"}, {"scsi-device", "device"}, {"scsi-disk-base", "scsi-device"}, {"x86_64-cpu", "cpu"}, {"x86-machine", "machine"}, {"generic-pc-machine", "x86-machine"},
@@ -21,12 +21,10 @@ var abstracts = [][2]string{
 }
 
 // concretes are the types of what users do not make with -device, each with its parent.
-// Iothreads are not told of: managers that see the type ask for their threads, and queues have
-// threads of their own here.
 var concretes = [][2]string{
 	{"container", "object"}, {"PCI", "bus"}, {"PCIE", "PCI"}, {"ISA", "bus"}, {"virtio-pci-bus", "virtio-bus"}, {"virtio-serial-bus", "bus"}, {"SCSI", "bus"},
 	{"q35-pcihost", "pcie-host-bridge"}, {"mch", "pci-device"}, {"ICH9-LPC", "pci-device"}, {"mc146818rtc", "isa-device"}, {"i8042", "isa-device"},
-	{"rng-random", "rng-backend"}, {"rng-builtin", "rng-backend"}, {"secret", "secret_common"}, {"throttle-group", "object"}, {"tls-creds-x509", "tls-creds"}, {"authz-simple", "authz"},
+	{"iothread", "event-loop-base"}, {"rng-random", "rng-backend"}, {"rng-builtin", "rng-backend"}, {"secret", "secret_common"}, {"throttle-group", "object"}, {"tls-creds-x509", "tls-creds"}, {"authz-simple", "authz"},
 	{"memory-backend-ram", "memory-backend"}, {"memory-backend-file", "memory-backend"}, {"memory-backend-memfd", "memory-backend"},
 	{"pc-q35-7.2-machine", "generic-pc-machine"}, {"microvm-machine", "x86-machine"}, {"none-machine", "machine"},
 }
@@ -80,8 +78,11 @@ func objectProps(name string) func() []qom.Property {
 // objects have; devices' have another.
 func objectTexts(props []qom.Property) []qom.Property {
 	for i := range props {
-		if props[i].Type == "str" {
+		switch props[i].Type {
+		case "str":
 			props[i].Type = "string"
+		case "int64":
+			props[i].Type = "int"
 		}
 	}
 	return props

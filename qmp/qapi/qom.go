@@ -103,10 +103,6 @@ type ObjectOptions struct {
 	TLSX509       *TlsCredsX509Properties       `qapi:",branch=tls-creds-x509"`
 }
 
-// IothreadProperties are the properties of an iothread; it has none that mean anything
-// here.
-type IothreadProperties struct{}
-
 // MemoryBackendProperties are the properties of all kinds of RAM.
 type MemoryBackendProperties struct {
 	Dump            *bool   `qapi:"dump"`             // include it in core dumps

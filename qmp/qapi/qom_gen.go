@@ -467,6 +467,10 @@ func (x *ObjectOptions) EncodeQAPI(e *Encoder) {
 		e.Key("x-iops-read-max-length")
 		e.Int(*x.ThrottleGroup.XIopsReadMaxLength)
 	}
+	if x.Iothread != nil && x.Iothread.PollShrink != nil {
+		e.Key("poll-shrink")
+		e.Int(*x.Iothread.PollShrink)
+	}
 	if x.TLSX509 != nil && x.TLSX509.SanityCheck != nil {
 		e.Key("sanity-check")
 		e.Bool(*x.TLSX509.SanityCheck)
@@ -488,6 +492,14 @@ func (x *ObjectOptions) EncodeQAPI(e *Encoder) {
 	if x.MemoryFile != nil && x.MemoryFile.MemoryBackendProperties.Prealloc != nil {
 		e.Key("prealloc")
 		e.Bool(*x.MemoryFile.MemoryBackendProperties.Prealloc)
+	}
+	if x.Iothread != nil && x.Iothread.EventLoopBaseProperties.AioMaxBatch != nil {
+		e.Key("aio-max-batch")
+		e.Int(*x.Iothread.EventLoopBaseProperties.AioMaxBatch)
+	}
+	if x.Iothread != nil && x.Iothread.PollGrow != nil {
+		e.Key("poll-grow")
+		e.Int(*x.Iothread.PollGrow)
 	}
 	if x.ThrottleGroup != nil && x.ThrottleGroup.XIopsSize != nil {
 		e.Key("x-iops-size")
@@ -573,6 +585,14 @@ func (x *ObjectOptions) EncodeQAPI(e *Encoder) {
 		e.Key("size")
 		e.Uint(x.MemoryFile.MemoryBackendProperties.Size)
 	}
+	if x.Iothread != nil && x.Iothread.EventLoopBaseProperties.ThreadPoolMax != nil {
+		e.Key("thread-pool-max")
+		e.Int(*x.Iothread.EventLoopBaseProperties.ThreadPoolMax)
+	}
+	if x.Iothread != nil && x.Iothread.EventLoopBaseProperties.ThreadPoolMin != nil {
+		e.Key("thread-pool-min")
+		e.Int(*x.Iothread.EventLoopBaseProperties.ThreadPoolMin)
+	}
 	if x.ThrottleGroup != nil && x.ThrottleGroup.XIopsWrite != nil {
 		e.Key("x-iops-write")
 		e.Int(*x.ThrottleGroup.XIopsWrite)
@@ -596,6 +616,10 @@ func (x *ObjectOptions) EncodeQAPI(e *Encoder) {
 	if x.MemoryFile != nil && x.MemoryFile.MemoryBackendProperties.Merge != nil {
 		e.Key("merge")
 		e.Bool(*x.MemoryFile.MemoryBackendProperties.Merge)
+	}
+	if x.Iothread != nil && x.Iothread.PollMaxNs != nil {
+		e.Key("poll-max-ns")
+		e.Int(*x.Iothread.PollMaxNs)
 	}
 	if x.MemoryRAM != nil && x.MemoryRAM.Dump != nil {
 		e.Key("dump")
@@ -659,28 +683,6 @@ func (x *ObjectOptions) EncodeQAPI(e *Encoder) {
 		e.Key("data")
 		e.String(*x.Secret.Data)
 	}
-	e.EndObject()
-}
-
-// DecodeQAPI implements Decodable.
-func (x *IothreadProperties) DecodeQAPI(v Value) error {
-	o, err := v.object()
-	if err != nil {
-		return err
-	}
-	if err := x.decodeMembers(&o); err != nil {
-		return err
-	}
-	return o.finish()
-}
-
-func (x *IothreadProperties) decodeMembers(o *object) error {
-	return nil
-}
-
-// EncodeQAPI implements Encodable.
-func (x *IothreadProperties) EncodeQAPI(e *Encoder) {
-	e.BeginObject()
 	e.EndObject()
 }
 
@@ -1116,7 +1118,6 @@ var qomSchema = []entity{
 		{name: "throttle-group", typ: "ThrottleGroupProperties"},
 		{name: "tls-creds-x509", typ: "TlsCredsX509Properties"},
 	}},
-	{name: "IothreadProperties", meta: SchemaMetaTypeObject, members: []field{}},
 	{name: "MemoryBackendProperties", meta: SchemaMetaTypeObject, members: []field{
 		{name: "dump", typ: "bool", optional: true},
 		{name: "merge", typ: "bool", optional: true},

@@ -31,6 +31,7 @@ var schemaTables = [][]entity{
 	humanSchema,
 	imageinfoSchema,
 	introspectSchema,
+	iothreadSchema,
 	jobsSchema,
 	machineSchema,
 	mediaSchema,

@@ -68,6 +68,16 @@ func (g *Gate) Obey() bool {
 	return g.want == Running
 }
 
+// Follow is Obey for a worker that shares its thread and so must not wait: it is as asked from
+// now on, and is told what that is.
+func (g *Gate) Follow() State {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.is = g.want
+	g.cond.Broadcast()
+	return g.want
+}
+
 // Leave is the worker's last call.
 func (g *Gate) Leave() {
 	g.mu.Lock()

@@ -11,16 +11,30 @@ package spin
 
 import "time"
 
-// Max is the longest time that is spent looking, and first the shortest.
+// Max is the longest time that is spent looking, unless a Rule says otherwise, and first the shortest.
 const (
 	Max   = 32768 * time.Nanosecond
 	first = 4 * time.Microsecond
 )
 
+// Rule says how the time is learnt.
+type Rule struct {
+	Max    time.Duration // 0 never looks
+	Grow   int64         // by what the time is multiplied that was too short, 2 if it is 0
+	Shrink int64         // by what it is divided when sleeps are long; 0 has it be nothing
+}
+
 // Spin is what a worker has learnt. Its zero value is ready for use.
 type Spin struct {
 	limit time.Duration
 	began time.Time // of the look for work that is under way
+	rule  *Rule     // nil for that of a worker of its own
+}
+
+// SetRule has the spin learn by another rule.
+func (s *Spin) SetRule(r Rule) {
+	s.rule = &r
+	s.limit = min(s.limit, r.Max)
 }
 
 // looks is how often work is looked for between two looks at the clock.
@@ -51,12 +65,25 @@ func (s *Spin) Woke() {
 	if s.began.IsZero() {
 		return
 	}
+	rule := Rule{Max: Max}
+	if s.rule != nil {
+		rule = *s.rule
+	}
 	switch waited := time.Since(s.began); {
 	case waited <= s.limit:
-	case waited > Max:
+	case waited > rule.Max && rule.Shrink > 0:
+		s.limit /= time.Duration(rule.Shrink)
+	case waited > rule.Max:
 		s.limit = 0
 	default:
-		s.limit = min(max(2*s.limit, first), Max)
+		s.limit = min(max(s.limit*time.Duration(rule.grow()), first), rule.Max)
 	}
 	s.began = time.Time{}
+}
+
+func (r *Rule) grow() int64 {
+	if r.Grow <= 0 {
+		return 2
+	}
+	return min(r.Grow, 1<<20)
 }

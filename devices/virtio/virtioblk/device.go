@@ -1,12 +1,12 @@
 // Package virtioblk is the virtio block device.
 //
-// Each queue has a worker on a thread of its own, which parses requests, hands
-// them to its IO of the back end and completes them in batches. Data moves between the
+// Each queue has a worker, on a thread of its own or on one that it shares (devices/ioloop), which
+// parses requests, hands them to its IO of the back end and completes them in batches. Data moves between the
 // guest's buffers and the back end without a copy, and nothing is allocated per
 // request. Reset and Pause return when nothing is under way.
 //
-// Implements virtio 1.2 §5.2. It depends on devices/virtio, devices/virtio/queue,
-// devices/virtio/pump and devices/virtio/spin.
+// Implements virtio 1.2 §5.2. It depends on devices/qdev, devices/ioloop, devices/virtio,
+// devices/virtio/queue, devices/virtio/pump and devices/virtio/spin.
 package virtioblk
 
 import (
@@ -15,6 +15,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"hv/devices/ioloop"
 	"hv/devices/virtio"
 	"hv/devices/virtio/pump"
 )
@@ -59,6 +60,9 @@ type IO interface {
 	// Parked returns how many requests failed and wait until the VM goes on. They count as
 	// submitted; Close drops them.
 	Parked() int
+	// Descriptors returns what becomes readable when Wait has something to do, and a number
+	// that changes when they are others.
+	Descriptors() (fds []int, version int, err error)
 	Close() error
 }
 
@@ -85,6 +89,8 @@ type Device struct {
 
 	virtio.Listener
 
+	loop *ioloop.Loop // nil for a thread for each queue
+
 	mu      sync.Mutex
 	workers []*worker
 	tell    virtio.Transport // while active
@@ -100,6 +106,9 @@ func New(cfg Config, b Backend) (*Device, error) {
 	d.writeback.Store(cfg.WriteCache != "off")
 	return d, nil
 }
+
+// ServeOn has all queues be served by a loop, which outlives the device.
+func (d *Device) ServeOn(l *ioloop.Loop) { d.loop = l }
 
 // Type returns the device type.
 func (d *Device) Type() virtio.DeviceID { return virtio.IDBlock }

@@ -107,6 +107,8 @@ func (m *medium) parks(o op) bool {
 	return m.park
 }
 
+func (io *mediumIO) Descriptors() ([]int, int, error) { return []int{io.kick, io.wake}, 0, nil }
+
 func (io *mediumIO) Parked() int {
 	io.m.mu.Lock()
 	defer io.m.mu.Unlock()

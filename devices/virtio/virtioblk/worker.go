@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"sync"
 
+	"hv/devices/ioloop"
 	"hv/devices/virtio"
 	"hv/devices/virtio/pump"
 	"hv/devices/virtio/spin"
@@ -22,6 +23,7 @@ type worker struct {
 	work     func() bool // ready, as a value that is made once
 	requests []request
 	free     []uint32
+	batch    int // how many are taken before they are started; 0 for all
 	inflight int
 	pushed   bool
 	complete func(tag uint32, res int32)
@@ -29,6 +31,12 @@ type worker struct {
 
 	gate *pump.Gate
 	done sync.WaitGroup
+
+	// On a loop:
+	loop   *ioloop.Loop
+	obeyed pump.State
+	still  bool // paused or ended
+	slept  bool // descriptors tell of what is new
 }
 
 // startWorker starts a worker and returns when it is ready.
@@ -38,6 +46,9 @@ func (d *Device) startWorker(q *virtio.Queue, r *virtio.Resources) (*worker, err
 	w.complete, w.work = w.completed, w.ready
 	for tag := range size {
 		w.free = append(w.free, size-1-tag)
+	}
+	if d.loop != nil {
+		return w, w.join(d.loop)
 	}
 	ready := make(chan error, 1)
 	w.done.Go(func() { w.run(ready) })
@@ -60,6 +71,9 @@ func (w *worker) end() error {
 		return nil
 	}
 	w.ask(pump.Ended)
+	if w.loop != nil {
+		return w.leave()
+	}
 	w.done.Wait()
 	return w.io.Close()
 }
@@ -163,7 +177,7 @@ func (w *worker) publish() {
 // take starts all available requests and reports whether there were any.
 func (w *worker) take() bool {
 	any := false
-	for len(w.free) > 0 && w.fault == nil {
+	for n := 0; len(w.free) > 0 && w.fault == nil && (w.batch == 0 || n < w.batch); n++ {
 		tag := w.free[len(w.free)-1]
 		r := &w.requests[tag]
 		ok, err := w.q.Pop(&r.chain)
