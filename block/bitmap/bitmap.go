@@ -180,6 +180,9 @@ func (b *Bitmap) Name() string { return b.name }
 // Persistent reports whether the bitmap is kept when its node is closed.
 func (b *Bitmap) Persistent() bool { return b.persistent }
 
+// SetPersistent has the bitmap be kept, or not. It belongs to whoever changes nodes.
+func (b *Bitmap) SetPersistent(on bool) { b.persistent = on }
+
 // Inconsistent reports whether the bitmap knows nothing, because its image was not closed.
 func (b *Bitmap) Inconsistent() bool { return b.inconsistent }
 

@@ -80,10 +80,12 @@ func bitmapConfig(n *graph.Node, a *qapi.BlockDirtyBitmapAdd) bitmap.Config {
 	return c
 }
 
-// removeBitmap is block-dirty-bitmap-remove. Until it is committed the bitmap is in use.
+// removeBitmap is block-dirty-bitmap-remove. Until it is committed the bitmap is in use, and
+// not stored with others.
 func removeBitmap(vm VM, a *qapi.BlockDirtyBitmap) *Action {
 	var n *graph.Node
 	var b *bitmap.Bitmap
+	kept := false
 	return &Action{
 		Prepare: func() error {
 			on, found, err := findBitmap(vm, a.Node, a.Name)
@@ -97,6 +99,8 @@ func removeBitmap(vm VM, a *qapi.BlockDirtyBitmap) *Action {
 				return err
 			}
 			n, b = on, found
+			kept = b.Persistent()
+			b.SetPersistent(false)
 			b.SetBusy(true)
 			return nil
 		},
@@ -104,6 +108,7 @@ func removeBitmap(vm VM, a *qapi.BlockDirtyBitmap) *Action {
 		Abort: func() {
 			// The image keeps it again when it is closed.
 			if b != nil {
+				b.SetPersistent(kept)
 				b.SetBusy(false)
 			}
 		},

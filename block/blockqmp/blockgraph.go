@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"hv/block/graph"
@@ -53,8 +54,9 @@ func (d *drawing) edge(from any, c *graph.Child) {
 func drawn(vm Changer) qapi.XDbgBlockGraph {
 	d := &drawing{graph: qapi.XDbgBlockGraph{Nodes: qapi.XDbgBlockGraphNodeList{}, Edges: qapi.XDbgBlockGraphEdgeList{}}, ids: map[any]uint64{}}
 	nodes := vm.Graph().Nodes()
+	slices.Reverse(nodes)
 	for _, n := range nodes {
-		for _, c := range n.Fronts() {
+		for _, c := range slices.Backward(n.Fronts()) {
 			if !vm.HasDisk(c) {
 				d.add(c, qapi.XDbgBlockGraphNodeTypeBlockBackend, frontName(c))
 				d.edge(c, c)
@@ -63,10 +65,13 @@ func drawn(vm Changer) qapi.XDbgBlockGraph {
 	}
 	for _, n := range nodes {
 		d.add(n, qapi.XDbgBlockGraphNodeTypeBlockDriver, n.Name())
-		for _, c := range n.Children() {
+		for _, c := range slices.Backward(n.Children()) {
 			d.edge(n, c)
 		}
 	}
+	// QEMU's lists begin with what came last.
+	slices.Reverse(d.graph.Nodes)
+	slices.Reverse(d.graph.Edges)
 	return d.graph
 }
 
@@ -88,6 +93,7 @@ func permissions(p graph.Perm) qapi.BlockPermissionList {
 			list = append(list, name)
 		}
 	}
+	slices.Reverse(list)
 	return list
 }
 

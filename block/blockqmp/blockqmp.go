@@ -91,6 +91,8 @@ func resize(vm VM, a qapi.BlockResizeArgs) error {
 		return err
 	case a.Size < 0:
 		return errors.New("Parameter 'size' expects a >0 size")
+	case n.Blocked() != nil:
+		return n.Blocked()
 	}
 	return n.Resize(a.Size)
 }

@@ -11,6 +11,7 @@ import (
 
 	"hv/block/blockopts"
 	"hv/block/graph"
+	"hv/block/throttle"
 	"hv/qmp/qapi"
 )
 
@@ -23,6 +24,7 @@ type chain struct {
 func newChain(t *testing.T) *chain {
 	t.Helper()
 	x := &chain{Opener: newOpener()}
+	x.Groups = &throttle.Groups{}
 	for i := range x.paths {
 		x.paths[i] = filepath.Join(t.TempDir(), fmt.Sprintf("hd%d.img", i))
 		x.make(t, x.paths[i], fmt.Sprintf(`"size":%d`, 1<<20))
@@ -163,6 +165,42 @@ func TestReopenLost(t *testing.T) {
 	x.reopen(t, "", locked)
 	x.reopen(t, "", `{"driver":"qcow2","node-name":"hd0","file":"hd0-file"}`)
 	x.reopen(t, "", locked)
+}
+
+// TestReopenFixed has drivers that take no other options of their own.
+func TestReopenFixed(t *testing.T) {
+	x := newChain(t)
+	x.add(t, x.hd(1, ""))
+	bd := func(more string) string {
+		return `{"driver":"blkdebug","node-name":"bd","image":` + x.hd(0, "") + more + `}`
+	}
+	x.add(t, bd(`,"config":"/dev/null"`))
+	x.reopen(t, "", bd(`,"config":"/dev/null"`))
+	x.reopen(t, "Cannot change the option 'image'", `{"driver":"blkdebug","node-name":"bd","config":"/dev/null","image":"hd1"}`)
+	x.reopen(t, "Cannot change the option 'align'", bd(`,"config":"/dev/null","align":4096`))
+	x.reopen(t, "Cannot change the option 'config'", bd(`,"config":"/none"`))
+	x.reopen(t, "Option 'config' cannot be reset to its default value", bd(""))
+	x.add(t, `{"driver":"null-co","node-name":"null","size":1024}`)
+	x.reopen(t, "", `{"driver":"null-co","node-name":"null","size":1024,"read-only":true}`)
+	x.reopen(t, "Cannot change the option 'size'", `{"driver":"null-co","node-name":"null","size":1073741824}`)
+	x.reopen(t, "Option 'size' cannot be reset to its default value", `{"driver":"null-co","node-name":"null"}`)
+	if _, err := x.Groups.Add("g1", throttle.None()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := x.Groups.Add("g2", throttle.None()); err != nil {
+		t.Fatal(err)
+	}
+	limited := func(group string) string {
+		return fmt.Sprintf(`{"driver":"throttle","node-name":"limited","throttle-group":%q,"file":"hd1"}`, group)
+	}
+	x.add(t, limited("g1"))
+	x.reopen(t, "Throttle group 'none' does not exist", limited("none"))
+	x.reopen(t, "", limited("g2"))
+	if x.Groups.Remove(x.Groups.Find("g2")) || !x.Groups.Remove(x.Groups.Find("g1")) {
+		t.Error("the group is the old one")
+	}
+	x.add(t, `{"driver":"quorum","node-name":"q","vote-threshold":1,"children":[{"driver":"null-co","node-name":"c1","size":512}]}`)
+	x.reopen(t, "Block format 'quorum' used by node 'q' does not support reopening files", `{"driver":"quorum","node-name":"q","vote-threshold":1,"children":["c1"]}`)
 }
 
 // TestReopenBacking changes chains of images.

@@ -127,7 +127,7 @@ func checkQcow2(o *qapi.BlockdevCreateOptionsQcow2) error {
 
 // checkSize says what is wrong with a size: what the L1 table can reach, of 32 MiB at most.
 func checkSize(size, cluster uint64, extended bool) error {
-	const most = math.MaxInt64 - 1<<30 // what QEMU's requests can reach
+	const most = 1<<63 - 1<<30 // what QEMU's requests can reach
 	entry := uint64(8)
 	if extended {
 		entry = 16
@@ -136,7 +136,7 @@ func checkSize(size, cluster uint64, extended bool) error {
 	case size > math.MaxInt64:
 		return errors.New("Could not resize image: Image size cannot be negative")
 	case size > most:
-		return fmt.Errorf("Could not resize image: offset(%d) exceeds maximum(%d)", size, int64(most)+1)
+		return fmt.Errorf("Could not resize image: offset(%d) exceeds maximum(%d)", size, uint64(most))
 	case size/cluster > reach:
 		return errors.New("Could not resize image: Failed to grow the L1 table: File too large")
 	}

@@ -321,7 +321,7 @@ func flat(t blockopts.Tree, n *graph.Node) map[string]string {
 	all := t.Flat()
 	for key, v := range all {
 		for _, c := range n.Children() {
-			if key == c.Name() && v == c.Node().Name() || c.Node().Owner() == n && within(key, []string{c.Name()}) {
+			if key == c.Name() && v == c.Node().Name() {
 				delete(all, key)
 			}
 		}

@@ -160,6 +160,9 @@ func (ch *Change) update(n *Node) error {
 	for _, c := range n.children {
 		p, s := c.wants(perm, shared)
 		oldPerm, oldShared := c.perm, c.shared
+		if p == oldPerm && s == oldShared {
+			continue // requests that the driver makes on its own may look at them
+		}
 		c.perm, c.shared = p, s
 		ch.undo = append(ch.undo, func() { c.perm, c.shared = oldPerm, oldShared })
 	}

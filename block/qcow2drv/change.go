@@ -25,7 +25,11 @@ func (d *Driver) BackingName() (name, format string) {
 
 // SetBackingName implements graph.BackingNamer.
 func (d *Driver) SetBackingName(name, format string) error {
-	return wrap(d.image.SetBackingFile(name, format))
+	if err := d.image.SetBackingFile(name, format); err != nil {
+		return wrap(err)
+	}
+	d.found = "" // by another name
+	return nil
 }
 
 // Snapshots implements graph.Snapshotter.

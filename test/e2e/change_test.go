@@ -154,6 +154,45 @@ func TestSnapshotsDeep(t *testing.T) {
 	v.ends(t, 0)
 }
 
+// TestSnapshotRaw has a disk that is a host file as it is become a chain of images, by the
+// human monitor, and limits and other files come and go below another one, while the guest
+// writes.
+func TestSnapshotRaw(t *testing.T) {
+	dir := t.TempDir()
+	base, top := hvrun.Image(t, dir, 4), filepath.Join(dir, "top")
+	second := hvrun.Image(t, t.TempDir(), 4)
+	torture := "blk.torture size=2M n=40 bs=16384 dev=%d; "
+	v := start(t, bare(t, fmt.Sprintf(torture+torture+"print=tortured; shell", 0, 1),
+		append(withDisk(base), "-object", "throttle-group,id=g,x-bps-total=50000000",
+			"-blockdev", fmt.Sprintf(`{"driver":"file","node-name":"f","filename":%q}`, second), "-blockdev", `{"driver":"raw","node-name":"r","file":"f"}`,
+			"-device", "virtio-blk-pci,drive=r", "-blockdev", `{"driver":"throttle","node-name":"t","throttle-group":"g","file":"f"}`)...)...)
+	if got := v.human(t, "snapshot_blkdev d "+top+" qcow2"); got != "" {
+		t.Error(got)
+	}
+	for range 20 {
+		v.works(t, "blockdev-reopen", `{"options":[{"driver":"raw","node-name":"r","file":"t"}]}`)
+		v.works(t, "blockdev-reopen", `{"options":[{"driver":"raw","node-name":"r","file":"f"}]}`)
+	}
+	v.Expect(t, "guest: tortured")
+	if got := v.Output(); strings.Contains(got, "torn") || strings.Contains(got, "lost") || strings.Contains(got, "guest: error") {
+		t.Error(got)
+	}
+	v.do(t, "quit")
+	v.ends(t, 0)
+	tool(t, "qemu-img", "check", "-q", top)
+	flat := filepath.Join(dir, "flat")
+	tool(t, "qemu-img", "convert", "-O", "raw", top, flat)
+	for _, image := range []string{flat, second} {
+		v := start(t, bare(t, "blk.torture size=2M n=1 bs=16384; print=tortured; shell", withDisk(image)...)...)
+		v.Expect(t, "guest: tortured")
+		if got := v.Output(); strings.Contains(got, "torn") || strings.Contains(got, "lost") || !strings.Contains(got, "flushed=40") {
+			t.Error(got)
+		}
+		v.do(t, "quit")
+		v.ends(t, 0)
+	}
+}
+
 // TestReopenWhileWriting changes all that can be while the guest writes.
 func TestReopenWhileWriting(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "disk")
