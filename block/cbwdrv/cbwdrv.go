@@ -21,8 +21,12 @@ import (
 	"hv/block/ranges"
 )
 
-// unit is what copies are multiples of, if the target has no larger one.
-const unit = 64 << 10
+// unit is what copies are multiples of, if the target has no larger one, and chunk what is
+// copied at once.
+const (
+	unit  = 64 << 10
+	chunk = 1 << 20
+)
 
 // Config is a node's options.
 type Config struct {
@@ -54,7 +58,7 @@ type Driver struct {
 // Open makes a driver.
 func Open(cfg Config, file, target *graph.Child) (*Driver, error) {
 	d := &Driver{cfg: cfg, file: file, target: target, unit: max(unit, target.Node().BitmapGranularity())}
-	d.buffers.New = func() any { b := make([]byte, d.unit); return &b }
+	d.buffers.New = func() any { b := make([]byte, chunk+d.unit); return &b }
 	size := file.Size()
 	for _, b := range []**bitmap.Bitmap{&d.todo, &d.access, &d.done} {
 		made, err := bitmap.New(bitmap.Config{Size: size, Granularity: d.unit, Enabled: true})
@@ -193,45 +197,55 @@ func (d *Driver) save(off, end int64) error {
 
 // copy copies what is still to be copied of a range, or waits for who does that.
 func (d *Driver) copy(off, end int64) error {
-	for ; off < min(end, d.todo.Size()); off += d.unit {
-		if err := d.copyUnit(off); err != nil {
+	for {
+		start, n, ok := d.todo.Next(off, end)
+		if !ok {
+			return nil
+		}
+		if err := d.copyChunk(start, min(n, chunk)); err != nil {
 			return err
 		}
+		off = start
 	}
-	return nil
 }
 
-func (d *Driver) copyUnit(off int64) error {
-	if _, _, ok := d.todo.Next(off, off+d.unit); !ok {
+// copyChunk copies the first of what is still to be copied of a chunk.
+func (d *Driver) copyChunk(off, n int64) error {
+	end := min((off+n+d.unit-1)/d.unit*d.unit, d.todo.Size())
+	off = off / d.unit * d.unit
+	defer d.copying.Unlock(d.copying.Lock(off, end-off, true))
+	start, n, ok := d.todo.Next(off, end)
+	if !ok {
 		return nil
 	}
-	n := min(d.unit, d.todo.Size()-off)
-	defer d.copying.Unlock(d.copying.Lock(off, n, true))
-	if _, _, ok := d.todo.Next(off, off+n); !ok {
-		return nil
-	}
-	if err := d.move(off, n); err != nil {
+	n, err := d.move(start, min(n, end-start))
+	if err != nil {
 		return err
 	}
 	d.snapshot.Lock()
 	defer d.snapshot.Unlock()
-	d.done.Mark(off, n)
-	d.todo.Unmark(off, n)
+	d.done.Mark(start, n)
+	d.todo.Unmark(start, n)
 	return nil
 }
 
-// move copies a range to the target.
-func (d *Driver) move(off, n int64) error {
+// move copies the first bytes of a range to the target, and returns how many.
+func (d *Driver) move(off, n int64) (int64, error) {
+	if e, err := d.file.BlockStatus(off, n); err == nil && e.Status&graph.Zero != 0 {
+		if whole := e.N / d.unit * d.unit; e.N == n || whole > 0 {
+			if e.N < n {
+				n = whole
+			}
+			return n, d.target.WriteZeroes(off, n, 0)
+		}
+	}
 	b := d.buffers.Get().(*[]byte)
 	defer d.buffers.Put(b)
 	data := (*b)[:n]
-	if e, err := d.file.BlockStatus(off, n); err == nil && e.Status&graph.Zero != 0 && e.N == n {
-		return d.target.WriteZeroes(off, n, 0)
-	}
 	if err := d.file.Readv(off, [][]byte{data}); err != nil {
-		return err
+		return 0, err
 	}
-	return d.target.Writev(off, [][]byte{data}, 0)
+	return n, d.target.Writev(off, [][]byte{data}, 0)
 }
 
 // locate returns where n bytes of what was are from off on, at most. What is in the file

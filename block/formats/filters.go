@@ -40,6 +40,11 @@ func (x *Opener) CopyOnRead(n *graph.Node) (*graph.Node, error) {
 }
 
 func (x *Opener) preallocate(s graph.Spec, o *qapi.BlockdevOptionsPreallocate, from inherited) (*graph.Node, error) {
+	cfg := preallocConfig(o)
+	return x.filter(s, &o.File, from, func(file *graph.Child) (graph.Driver, error) { return preallocdrv.Open(cfg, file) })
+}
+
+func preallocConfig(o *qapi.BlockdevOptionsPreallocate) preallocdrv.Config {
 	cfg := preallocdrv.Config{Align: 1 << 20, Size: 128 << 20}
 	if o.PreallocAlign != nil {
 		cfg.Align = *o.PreallocAlign
@@ -47,7 +52,7 @@ func (x *Opener) preallocate(s graph.Spec, o *qapi.BlockdevOptionsPreallocate, f
 	if o.PreallocSize != nil {
 		cfg.Size = *o.PreallocSize
 	}
-	return x.filter(s, &o.File, from, func(file *graph.Child) (graph.Driver, error) { return preallocdrv.Open(cfg, file) })
+	return cfg
 }
 
 func (x *Opener) copyBeforeWrite(s graph.Spec, o *qapi.BlockdevOptionsCbw, from inherited) (*graph.Node, error) {

@@ -18,6 +18,7 @@ import (
 	"hv/block/blocktest"
 	"hv/block/graph"
 	"hv/block/throttle"
+	"hv/qmp/qapi"
 )
 
 // over is an image with a backing file of fives, as what a filter is on.
@@ -299,3 +300,46 @@ type frozen struct{}
 
 func (frozen) Elapsed() time.Duration                      { return 0 }
 func (frozen) AfterFunc(time.Duration, func()) func() bool { return func() bool { return true } }
+
+// TestPreallocateReopen: the file is cut when the node can be written to no more, and other
+// options hold at once.
+func TestPreallocateReopen(t *testing.T) {
+	dir := t.TempDir()
+	tool(t, dir, "qemu-img", "create", "-f", "qcow2", "d", "10M")
+	tool(t, dir, "qemu-io", "-f", "qcow2", "-c", "write 0 64k", "d")
+	x := newOpener()
+	options := `{"driver":"qcow2","node-name":"disk","read-only":%[2]v,"file":{"driver":"preallocate","node-name":"p"%[3]s,"file":{"driver":"file","node-name":"f","filename":"%[1]s/d"}}}`
+	n := open(t, x, fmt.Sprintf(options, dir, false, ""))
+	size := func() int64 {
+		st, err := os.Stat(filepath.Join(dir, "d"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return st.Size()
+	}
+	step := func(readOnly bool, more string, least, most int64) {
+		t.Helper()
+		if err := x.Reopen([]qapi.BlockdevOptions{*described(t, fmt.Sprintf(options, dir, readOnly, more))}); err != nil {
+			t.Fatal(err)
+		}
+		if !readOnly {
+			c := user(t, n, graph.ConsistentRead|graph.Write)
+			if err := errors.Join(c.Writev(rand.Int64N(9)<<20, [][]byte{bytes.Repeat([]byte{1}, 1<<20)}, 0), c.Flush(), c.Close()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := size(); got < least || got > most {
+			t.Errorf("%d bytes, want %d to %d", got, least, most)
+		}
+	}
+	step(false, "", 100<<20, 140<<20)
+	step(true, "", 1<<20, 10<<20)
+	step(false, `,"prealloc-size":8388608,"prealloc-align":4194304`, 12<<20, 20<<20)
+	if err := x.Reopen([]qapi.BlockdevOptions{*described(t, fmt.Sprintf(options, dir, false, `,"prealloc-align":7`))}); err == nil {
+		t.Error("a bad alignment was taken")
+	}
+	if err := n.Unref(); err != nil {
+		t.Fatal(err)
+	}
+	tool(t, dir, "qemu-img", "check", "d")
+}

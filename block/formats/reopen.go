@@ -25,6 +25,7 @@ var mutable = map[string][]string{
 		"lazy-refcounts", "pass-discard-request", "pass-discard-snapshot", "pass-discard-other", "overlap-check", "cache-size",
 		"l2-cache-size", "l2-cache-entry-size", "refcount-cache-size", "cache-clean-interval",
 	},
+	"preallocate": {"prealloc-align", "prealloc-size"},
 	"throttle":    {"throttle-group"},
 	"file":        {"x-check-cache-dropped"},
 	"host_device": {"x-check-cache-dropped"},
@@ -32,8 +33,11 @@ var mutable = map[string][]string{
 
 // own reads the options of a driver that takes them anew.
 var own = map[string]func(o *qapi.BlockdevOptions, opt *graph.Options) (any, error){
-	"raw":      func(o *qapi.BlockdevOptions, _ *graph.Options) (any, error) { return rawConfig(o.Raw), nil },
-	"qcow2":    func(o *qapi.BlockdevOptions, opt *graph.Options) (any, error) { return qcow2Options(o.Qcow2, opt) },
+	"raw":   func(o *qapi.BlockdevOptions, _ *graph.Options) (any, error) { return rawConfig(o.Raw), nil },
+	"qcow2": func(o *qapi.BlockdevOptions, opt *graph.Options) (any, error) { return qcow2Options(o.Qcow2, opt) },
+	"preallocate": func(o *qapi.BlockdevOptions, _ *graph.Options) (any, error) {
+		return preallocConfig(o.Preallocate), nil
+	},
 	"throttle": func(o *qapi.BlockdevOptions, _ *graph.Options) (any, error) { return o.Throttle.ThrottleGroup, nil },
 }
 

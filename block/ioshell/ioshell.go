@@ -14,6 +14,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"time"
 
 	"hv/block/account"
 	"hv/block/graph"
@@ -52,11 +53,13 @@ type Shell struct {
 	runs map[*run]bool // with a hold
 	idle chan struct{} // closed when no asynchronous request is under way
 	busy int
+
+	changed chan struct{} // of room for one: there may be fewer requests that Settle waits for
 }
 
 // New returns a shell.
 func New(cfg Config) *Shell {
-	s := &Shell{cfg: cfg, runs: map[*run]bool{}, idle: make(chan struct{})}
+	s := &Shell{cfg: cfg, runs: map[*run]bool{}, idle: make(chan struct{}), changed: make(chan struct{}, 1)}
 	close(s.idle)
 	return s
 }
@@ -235,6 +238,7 @@ func (r *run) start(f func() error, then func(error)) {
 			close(r.shell.idle)
 		}
 		r.shell.mu.Unlock()
+		r.shell.Changed()
 		r.end(false)
 		r.pending.Done()
 	})
@@ -250,6 +254,34 @@ func (r *run) wait(requests *sync.WaitGroup) {
 	select {
 	case <-done:
 	case <-r.ctx.Done():
+	}
+}
+
+// Changed tells a Settle to count again those that need not end.
+func (s *Shell) Changed() {
+	select {
+	case s.changed <- struct{}{}:
+	default:
+	}
+}
+
+// Settle waits, for a limited time, until no more asynchronous requests are under way than
+// others say wait for something.
+func (s *Shell) Settle(waiting func() int, limit time.Duration) {
+	over := time.NewTimer(limit)
+	defer over.Stop()
+	for {
+		s.mu.Lock()
+		busy := s.busy
+		s.mu.Unlock()
+		if busy <= waiting() {
+			return
+		}
+		select {
+		case <-s.changed:
+		case <-over.C:
+			return
+		}
 	}
 }
 

@@ -42,12 +42,40 @@ type Driver struct {
 
 // Open makes a driver.
 func Open(cfg Config, file *graph.Child) (*Driver, error) {
-	if cfg.Align <= 0 || cfg.Align%sector != 0 || cfg.Size < 0 {
-		return nil, fmt.Errorf("prealloc-align parameter of preallocate filter is not aligned to %d", sector)
+	if err := cfg.check(); err != nil {
+		return nil, err
 	}
 	d := &Driver{cfg: cfg, file: file}
 	d.data.Store(unknown)
 	return d, nil
+}
+
+func (c *Config) check() error {
+	switch {
+	case c.Align <= 0 || c.Align%sector != 0:
+		return fmt.Errorf("prealloc-align parameter of preallocate filter is not aligned to %d", sector)
+	case c.Size < 0:
+		return errors.New("prealloc-size parameter of preallocate filter must not be negative")
+	}
+	return nil
+}
+
+// Reopen implements graph.Reopener; own is a Config. The file is cut before it cannot be
+// any more.
+func (d *Driver) Reopen(node graph.Options, own any) (commit func() error, undo func(), err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	old := d.cfg
+	if cfg, ok := own.(Config); ok {
+		if err := cfg.check(); err != nil {
+			return nil, nil, err
+		}
+		d.cfg = cfg
+	}
+	if node.ReadOnly {
+		err = d.cut()
+	}
+	return func() error { return nil }, func() { d.cfg = old }, err
 }
 
 // alone reports whether users that do perm have the file to themselves.

@@ -28,6 +28,7 @@ const (
 type Group struct {
 	name   string
 	clock  Clock
+	all    *Groups
 	refs   int  // of the goroutine that changes groups
 	object bool // it stays without members
 
@@ -50,8 +51,9 @@ type side struct {
 }
 
 // newGroup makes a group without limits.
-func newGroup(name string, clock Clock) *Group {
-	g := &Group{name: name, clock: clock, limits: None(), leaked: now(clock)}
+func newGroup(name string, all *Groups) *Group {
+	clock := all.Clock
+	g := &Group{name: name, clock: clock, all: all, limits: None(), leaked: now(clock)}
 	for i := range g.sides {
 		g.sides[i].timer = timer{clock: clock, run: func() { g.due(direction(i)) }}
 	}
@@ -151,6 +153,7 @@ func (g *Group) admit(m *Member, d direction) {
 	s := &g.sides[d]
 	s.turn = m
 	s.waiting--
+	g.all.waiting.Add(-1)
 	r := m.queues[d].pop()
 	g.count(d, r.size)
 	r.admit()

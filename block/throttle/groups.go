@@ -3,13 +3,22 @@ package throttle
 import (
 	"errors"
 	"slices"
+	"sync/atomic"
 )
 
 // Groups is all groups of a VM, by name. It belongs to one goroutine.
 type Groups struct {
 	Clock Clock
-	all   []*Group
+	// OnWait is called when a request begins to wait, unless it is nil. It must neither block
+	// nor ask for admission.
+	OnWait func()
+
+	all     []*Group
+	waiting atomic.Int64
 }
+
+// Waiting returns how many requests wait. It may be called from any goroutine.
+func (s *Groups) Waiting() int { return int(s.waiting.Load()) }
 
 // Find returns the group with a name, nil if there is none.
 func (s *Groups) Find(name string) *Group {
@@ -24,7 +33,7 @@ func (s *Groups) Find(name string) *Group {
 func (s *Groups) get(name string) *Group {
 	g := s.Find(name)
 	if g == nil {
-		g = newGroup(name, s.Clock)
+		g = newGroup(name, s)
 		s.all = append(s.all, g)
 	}
 	g.refs++

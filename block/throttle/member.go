@@ -94,6 +94,10 @@ func (g *Group) enter(m *Member, r *Request, d direction, size int64) (admitted,
 	r.size = size
 	m.queues[d].push(r)
 	s.waiting++
+	g.all.waiting.Add(1)
+	if g.all.OnWait != nil {
+		g.all.OnWait()
+	}
 	return false, true
 }
 

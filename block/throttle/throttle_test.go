@@ -183,10 +183,15 @@ func TestOpSize(t *testing.T) {
 func TestLift(t *testing.T) {
 	clock := &still{}
 	users, groups := group(t, clock, 2, limits(t, map[string]uint64{"bps-read": 4096}))
+	told := 0
+	groups.OnWait = func() { told++ }
 	a, b := users[0], users[1]
 	a.ask(1, false, 4096)
 	a.ask(2, false, 2048)
 	b.ask(1, false, 4096)
+	if told != 3 || groups.Waiting() != 3 {
+		t.Errorf("%d requests wait, told of %d", groups.Waiting(), told)
+	}
 	if a.bytes[0] != 4096 || b.bytes[0] != 0 {
 		t.Fatalf("at first: %d and %d bytes", a.bytes[0], b.bytes[0])
 	}
@@ -208,6 +213,9 @@ func TestLift(t *testing.T) {
 	clock.step(5 * time.Second)
 	if b.bytes[0] != 4096 {
 		t.Errorf("the other has %d bytes after 5 s", b.bytes[0])
+	}
+	if groups.Waiting() != 0 {
+		t.Errorf("%d requests still wait", groups.Waiting())
 	}
 }
 

@@ -34,6 +34,7 @@ func (h human) Request(ctx context.Context, device string, isDevice bool, comman
 	if err == nil {
 		server.Settle(ctx)
 		h.v.shell.Run(ctx, t, command)
+		h.v.settle()
 	}
 	return err
 }

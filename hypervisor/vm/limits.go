@@ -10,6 +10,7 @@ import (
 	"hv/block/throttle"
 	"hv/devices/qom"
 	"hv/hypervisor/config"
+	"hv/hypervisor/vclock"
 	"hv/qmp/events"
 	"hv/qmp/qapi"
 )
@@ -23,10 +24,35 @@ const qtestLatency = time.Millisecond
 // ThrottleGroups returns the groups of limits. Control goroutine only.
 func (v *VM) ThrottleGroups() *throttle.Groups { return &v.blocks.groups }
 
+// settling is how long a machine that qtest drives waits for requests that go on when its
+// clock does.
+const settling = 100 * time.Millisecond
+
+// settle waits for requests that need no more time of the machine's: in a machine that
+// qtest drives, they have ended when a command has.
+func (v *VM) settle() {
+	if v.clock != nil {
+		v.shell.Settle(v.blocks.groups.Waiting, settling)
+	}
+}
+
+// settledClock is the clock of a machine that qtest drives.
+type settledClock struct {
+	*vclock.Clock
+	settle func()
+}
+
+// Advance moves the time, and waits for what went on then.
+func (c settledClock) Advance(to time.Duration) {
+	c.Clock.Advance(to)
+	c.settle()
+}
+
 // startBlocks has the block layer use the machine's clock, and tell what happens.
 func (v *VM) startBlocks() {
 	if v.clock != nil {
 		v.blocks.groups.Clock = v.clock
+		v.blocks.groups.OnWait = v.shell.Changed
 	}
 	v.blocks.graph.OnThreshold = func(n *graph.Node, threshold, exceeded uint64) {
 		events.Emit(v.events, qapi.EventBlockWriteThreshold, qapi.BlockWriteThresholdEvent{

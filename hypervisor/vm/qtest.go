@@ -144,7 +144,7 @@ func (v *VM) openQTest(ctx context.Context) error {
 		Do: func(f func()) error { return v.control.Do(ctx, f) },
 	}
 	if v.clock != nil {
-		m.Clock = v.clock
+		m.Clock = settledClock{v.clock, v.settle}
 	}
 	v.qtest = qtest.New(m, log)
 	next := v.connections(seat, false)

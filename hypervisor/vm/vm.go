@@ -93,12 +93,12 @@ func New(ctx context.Context, cfg *config.Config, opt Options) (*VM, error) {
 	v := &VM{cfg: cfg, opt: opt, places: map[*qdev.Instance]*place{},
 		cpuDevices: map[int]*qdev.Instance{}, since: time.Now()}
 	v.chooseAccel()
-	v.startBlocks()
 	v.hw = &hardware{failed: v.failed}
 	v.control = lifecycle.New(v.hw, notices{v}, runstate.Actions{
 		Reboot: cfg.Reboot, Shutdown: cfg.Shutdown, Panic: cfg.Panic, Watchdog: cfg.Watchdog,
 	}, func() { v.hw.board.PowerButton() })
 	v.shell = v.newShell()
+	v.startBlocks()
 	v.undo.later(func() error { v.events.Close(); return nil })
 	v.makeJobs()
 	v.makeExports()
