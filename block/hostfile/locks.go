@@ -74,8 +74,21 @@ func (f *File) conflicts(held, notShared uint8) error {
 	return nil
 }
 
+// LockError is a file that others use in a way that does not go together with what is wanted.
+type LockError struct {
+	Kind, Perm string // what could not be locked
+	Path       string
+}
+
+func (e *LockError) Error() string { return fmt.Sprintf("Failed to get %s\"%s\" lock", e.Kind, e.Perm) }
+
+// Hint says what may be the reason, to who reads the error at a terminal.
+func (e *LockError) Hint() string {
+	return fmt.Sprintf("Is another process using the image [%s]?", e.Path)
+}
+
 func (f *File) refused(kind, perm string) error {
-	return fmt.Errorf("Failed to get %s\"%s\" lock: is another process using the image [%s]?", kind, perm, f.cfg.Path)
+	return &LockError{Kind: kind, Perm: perm, Path: f.cfg.Path}
 }
 
 func (f *File) lockByte(at int64, kind int16) error {

@@ -43,6 +43,9 @@ func main() {
 		status, err := run(program, os.Args[1:])
 		if err != nil {
 			fmt.Fprintf(os.Stderr, "%s: %v\n", program, err)
+			if h := interface{ Hint() string }(nil); errors.As(err, &h) {
+				fmt.Fprintln(os.Stderr, h.Hint())
+			}
 			status = 1
 		}
 		ended <- status

@@ -92,6 +92,9 @@ func (t *tool) run(ctx context.Context, args []string) int {
 		return statusUsage
 	}
 	fmt.Fprintf(t.errOut, "hvctl: %v\n", err)
+	if h := interface{ Hint() string }(nil); errors.As(err, &h) {
+		fmt.Fprintln(t.errOut, h.Hint())
+	}
 	return statusFailed
 }
 

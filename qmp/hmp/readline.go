@@ -51,10 +51,16 @@ func (m *Monitor) serve(ctx context.Context, rw io.ReadWriter) error {
 		if w, ok := rw.(settler); ok {
 			w.Settle(ctx) // a command may print where we do
 		}
-		if _, err := io.WriteString(line, s.Execute(ctx, text)); err != nil {
+		if _, err := io.WriteString(line, s.Execute(ctx, text)); err != nil || ends(text) {
 			return err
 		}
 	}
+}
+
+// ends tells whether a line ends the VM, so that nothing more is asked for.
+func ends(line string) bool {
+	word := strings.TrimSpace(line)
+	return word == "quit" || word == "q"
 }
 
 // version returns the version that the banner tells.

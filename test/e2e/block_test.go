@@ -141,7 +141,7 @@ func TestImageLocks(t *testing.T) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	t.Cleanup(func() { _ = exec.Command("sh", "-c", "kill $(cat "+socket+".pid)").Run() })
-	v.failing(t, `"write" lock: is another process using the image`, "device_add", `{"driver":"virtio-blk-pci","bus":"rp0","id":"d","drive":"f"}`)
+	v.failing(t, `"write" lock`, "device_add", `{"driver":"virtio-blk-pci","bus":"rp0","id":"d","drive":"f"}`)
 	v.failing(t, "can't find value 'x'", "device_add", `{"driver":"virtio-blk-pci","bus":"rp0","id":"d","drive":"x"}`)
 	v.do(t, "quit")
 	v.ends(t, 0)
