@@ -44,7 +44,7 @@ func TestExports(t *testing.T) {
 	v.works(t, "blockdev-del", `{"node-name":"c"}`)
 	v.failing(t, "Node f is in use", "blockdev-del", `{"node-name":"f"}`)
 	disk := fmt.Sprintf(`{"type":"vhost-user-blk","id":"vu","node-name":"f","writable":true,"logical-block-size":4096,"num-queues":%%d,"addr":{"type":"unix","path":%q}}`, socket+".vu")
-	v.failing(t, "num-queues must be", "block-export-add", fmt.Sprintf(disk, 0))
+	v.failing(t, "num-queues must be greater than 0", "block-export-add", fmt.Sprintf(disk, 0))
 	v.works(t, "block-export-add", fmt.Sprintf(disk, 2))
 	if list := ask(t, v, qapi.CmdQueryBlockExports, qapi.Empty{}); list[0].Type != qapi.BlockExportTypeVhostUserBlk {
 		t.Errorf("%+v", list)
