@@ -13,6 +13,7 @@ package export
 import (
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"sync"
 
@@ -134,7 +135,11 @@ func (r *Registry) add(o *qapi.BlockExportOptions) (*export, error) {
 	if e.writable {
 		perm |= graph.Write
 	}
-	if e.root, err = n.Use(func() string { return "an unnamed block device" }, nil, perm, graph.AllPerms); err != nil {
+	var front graph.Front // what needs no more than the graph's drains has none
+	if o.VhostUserBlk != nil {
+		front = e
+	}
+	if e.root, err = n.Use(func() string { return "an unnamed block device" }, front, perm, graph.AllPerms); err != nil {
 		return nil, err
 	}
 	if e.backend, err = r.serve(e, o); err != nil {
@@ -146,6 +151,9 @@ func (r *Registry) add(o *qapi.BlockExportOptions) (*export, error) {
 
 // serve makes an export reachable.
 func (r *Registry) serve(e *export, o *qapi.BlockExportOptions) (backend, error) {
+	if o.VhostUserBlk != nil {
+		return r.serveVhostUser(e, o.VhostUserBlk)
+	}
 	return r.serveNBD(e, o.NodeName, o.Nbd)
 }
 
@@ -224,6 +232,9 @@ func (r *Registry) Close() error {
 	r.end(func(*export) bool { return true })
 	if r.nbd == nil {
 		return nil
+	}
+	if l, ok := r.nbd.listener.(*net.UnixListener); ok {
+		l.SetUnlinkOnClose(false) // a server that was not stopped leaves its socket
 	}
 	return r.StopNBD()
 }

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"hv/block/blockopts"
@@ -217,9 +218,17 @@ func (x *Opener) raw(s graph.Spec, o *qapi.BlockdevOptionsRaw, from inherited) (
 	}
 	s.Children = []graph.Edge{{Name: "file", Role: cfg.Role(), Node: file}}
 	s.Open = func(c []*graph.Child) (graph.Driver, error) { return rawdrv.Open(cfg, c[0]) }
-	s.Filename = file.Filename
+	s.Filename = func() string { return nameOver(s.Driver, file.Filename()) }
 	n, err := x.Graph.Open(s)
 	return n, errors.Join(err, file.Unref())
+}
+
+// nameOver returns the name of a node on one that needs more than a name, or the latter's name.
+func nameOver(driver, name string) string {
+	if options, ok := strings.CutPrefix(name, "json:"); ok {
+		return fmt.Sprintf("json:{\"driver\": %q, \"file\": %s}", driver, options)
+	}
+	return name
 }
 
 // child returns the node that a reference means, with a reference for the caller.

@@ -63,6 +63,13 @@ func (x *Opener) nbd(s graph.Spec, o *qapi.BlockdevOptionsNbd, from inherited) (
 	opened := false
 	s.Open = func([]*graph.Child) (graph.Driver, error) { opened = true; return d, nil }
 	name := nbddrv.Filename(&o.Server, cfg.Export)
+	if name == "" {
+		e := qapi.NewEncoder(false)
+		(&qapi.BlockdevOptions{Driver: qapi.BlockdevDriverNbd, Nbd: &qapi.BlockdevOptionsNbd{
+			Server: o.Server, Export: o.Export, TlsCreds: o.TlsCreds, TlsHostname: o.TlsHostname,
+		}}).EncodeQAPI(e)
+		name = "json:" + string(e.Bytes())
+	}
 	s.Filename = func() string { return name }
 	n, err := x.Graph.Open(s)
 	if err != nil && !opened {

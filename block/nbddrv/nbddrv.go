@@ -291,9 +291,12 @@ func (d *Driver) Permit(perm, _ graph.Perm) error {
 	return nil
 }
 
-// Filename returns a name for a server's export, as it can be given to others.
+// Filename returns a name for a server's export, as it can be given to others; nothing if it
+// needs more than a name.
 func Filename(a *qapi.SocketAddress, export string) string {
 	switch {
+	case a.Inet != nil && (a.Inet.Ipv4 != nil || a.Inet.Ipv6 != nil || a.Inet.To != nil):
+		return ""
 	case a.Unix != nil && export != "":
 		return "nbd+unix:///" + export + "?socket=" + a.Unix.Path
 	case a.Unix != nil:

@@ -150,6 +150,7 @@ func (t tray) Remove() error {
 	if d.slot != nil {
 		err = d.slot.remove()
 	}
+	t.vm.exports.DriveGone(d.id)
 	return errors.Join(err, d.unload())
 }
 

@@ -69,19 +69,21 @@ type BlockExportType string
 
 // The types.
 const (
-	BlockExportTypeNbd BlockExportType = "nbd" // by the NBD server
+	BlockExportTypeNbd          BlockExportType = "nbd"            // by the NBD server
+	BlockExportTypeVhostUserBlk BlockExportType = "vhost-user-blk" // as the back end of a disk of another virtual machine
 )
 
 // BlockExportOptions describes an export.
 type BlockExportOptions struct {
-	Type          BlockExportType        `qapi:"type,discriminator"`
-	Id            string                 `qapi:"id"`
-	FixedIothread *bool                  `qapi:"fixed-iothread"` // nothing is moved between threads here
-	Iothread      *string                `qapi:"iothread"`       // must exist; exports have threads of their own
-	NodeName      string                 `qapi:"node-name"`
-	Writable      *bool                  `qapi:"writable"`
-	Writethrough  *bool                  `qapi:"writethrough"` // each write is durable when it is answered
-	Nbd           *BlockExportOptionsNbd `qapi:",branch=nbd"`
+	Type          BlockExportType                 `qapi:"type,discriminator"`
+	Id            string                          `qapi:"id"`
+	FixedIothread *bool                           `qapi:"fixed-iothread"` // nothing is moved between threads here
+	Iothread      *string                         `qapi:"iothread"`       // must exist; exports have threads of their own
+	NodeName      string                          `qapi:"node-name"`
+	Writable      *bool                           `qapi:"writable"`
+	Writethrough  *bool                           `qapi:"writethrough"` // each write is durable when it is answered
+	Nbd           *BlockExportOptionsNbd          `qapi:",branch=nbd"`
+	VhostUserBlk  *BlockExportOptionsVhostUserBlk `qapi:",branch=vhost-user-blk"`
 }
 
 // BlockExportOptionsNbd is the options of an NBD export.
@@ -89,6 +91,13 @@ type BlockExportOptionsNbd struct {
 	BlockExportOptionsNbdBase
 	Bitmaps         *BlockDirtyBitmapOrStrList `qapi:"bitmaps"`          // dirty bitmaps that clients may see
 	AllocationDepth *bool                      `qapi:"allocation-depth"` // tell which node of a chain has the data
+}
+
+// BlockExportOptionsVhostUserBlk is the options of a vhost-user-blk export.
+type BlockExportOptionsVhostUserBlk struct {
+	Addr             SocketAddress `qapi:"addr"`               // a UNIX socket to listen on, or one that listens
+	LogicalBlockSize *uint64       `qapi:"logical-block-size"` // bytes, 512 by default
+	NumQueues        *uint16       `qapi:"num-queues"`         // of requests, one by default
 }
 
 // CmdBlockExportAdd serves a node.

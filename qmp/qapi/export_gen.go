@@ -330,6 +330,8 @@ func (x *BlockExportType) DecodeQAPI(v Value) error {
 	switch string(s) {
 	case "nbd":
 		*x = BlockExportTypeNbd
+	case "vhost-user-blk":
+		*x = BlockExportTypeVhostUserBlk
 	default:
 		return notOneOf(s)
 	}
@@ -395,6 +397,9 @@ func (x *BlockExportOptions) decodeMembers(o *object) error {
 	case BlockExportTypeNbd:
 		x.Nbd = new(BlockExportOptionsNbd)
 		return x.Nbd.decodeMembers(o)
+	case BlockExportTypeVhostUserBlk:
+		x.VhostUserBlk = new(BlockExportOptionsVhostUserBlk)
+		return x.VhostUserBlk.decodeMembers(o)
 	}
 	return nil
 }
@@ -402,6 +407,10 @@ func (x *BlockExportOptions) decodeMembers(o *object) error {
 // EncodeQAPI implements Encodable.
 func (x *BlockExportOptions) EncodeQAPI(e *Encoder) {
 	e.BeginObject()
+	if x.VhostUserBlk != nil && x.VhostUserBlk.NumQueues != nil {
+		e.Key("num-queues")
+		e.Uint(uint64(*x.VhostUserBlk.NumQueues))
+	}
 	if x.Nbd != nil && x.Nbd.BlockExportOptionsNbdBase.Name != nil {
 		e.Key("name")
 		e.String(*x.Nbd.BlockExportOptionsNbdBase.Name)
@@ -424,6 +433,10 @@ func (x *BlockExportOptions) EncodeQAPI(e *Encoder) {
 	}
 	e.Key("node-name")
 	e.String(x.NodeName)
+	if x.VhostUserBlk != nil {
+		e.Key("addr")
+		x.VhostUserBlk.Addr.EncodeQAPI(e)
+	}
 	if x.Iothread != nil {
 		e.Key("iothread")
 		e.String(*x.Iothread)
@@ -437,6 +450,10 @@ func (x *BlockExportOptions) EncodeQAPI(e *Encoder) {
 	if x.FixedIothread != nil {
 		e.Key("fixed-iothread")
 		e.Bool(*x.FixedIothread)
+	}
+	if x.VhostUserBlk != nil && x.VhostUserBlk.LogicalBlockSize != nil {
+		e.Key("logical-block-size")
+		e.Uint(*x.VhostUserBlk.LogicalBlockSize)
 	}
 	e.Key("id")
 	e.String(x.Id)
@@ -492,6 +509,55 @@ func (x *BlockExportOptionsNbd) EncodeQAPI(e *Encoder) {
 	if x.AllocationDepth != nil {
 		e.Key("allocation-depth")
 		e.Bool(*x.AllocationDepth)
+	}
+	e.EndObject()
+}
+
+// DecodeQAPI implements Decodable.
+func (x *BlockExportOptionsVhostUserBlk) DecodeQAPI(v Value) error {
+	o, err := v.object()
+	if err != nil {
+		return err
+	}
+	if err := x.decodeMembers(&o); err != nil {
+		return err
+	}
+	return o.finish()
+}
+
+func (x *BlockExportOptionsVhostUserBlk) decodeMembers(o *object) error {
+	if m, ok := o.take("addr"); !ok {
+		return missing("addr")
+	} else if err := x.Addr.DecodeQAPI(m); err != nil {
+		return within("addr", err)
+	}
+	if m, ok := o.take("logical-block-size"); ok {
+		x.LogicalBlockSize = new(uint64)
+		if err := decodeUint64(m, x.LogicalBlockSize); err != nil {
+			return within("logical-block-size", err)
+		}
+	}
+	if m, ok := o.take("num-queues"); ok {
+		x.NumQueues = new(uint16)
+		if err := decodeUint16(m, x.NumQueues); err != nil {
+			return within("num-queues", err)
+		}
+	}
+	return nil
+}
+
+// EncodeQAPI implements Encodable.
+func (x *BlockExportOptionsVhostUserBlk) EncodeQAPI(e *Encoder) {
+	e.BeginObject()
+	if x.NumQueues != nil {
+		e.Key("num-queues")
+		e.Uint(uint64(*x.NumQueues))
+	}
+	e.Key("addr")
+	x.Addr.EncodeQAPI(e)
+	if x.LogicalBlockSize != nil {
+		e.Key("logical-block-size")
+		e.Uint(*x.LogicalBlockSize)
 	}
 	e.EndObject()
 }
@@ -928,6 +994,7 @@ var exportSchema = []entity{
 	}},
 	{name: "BlockExportType", meta: SchemaMetaTypeEnum, members: []field{
 		{name: "nbd"},
+		{name: "vhost-user-blk"},
 	}},
 	{name: "BlockExportOptions", meta: SchemaMetaTypeObject, members: []field{
 		{name: "type", typ: "BlockExportType"},
@@ -939,12 +1006,18 @@ var exportSchema = []entity{
 		{name: "writethrough", typ: "bool", optional: true},
 	}, tag: "type", variants: []field{
 		{name: "nbd", typ: "BlockExportOptionsNbd"},
+		{name: "vhost-user-blk", typ: "BlockExportOptionsVhostUserBlk"},
 	}},
 	{name: "BlockExportOptionsNbd", meta: SchemaMetaTypeObject, members: []field{
 		{name: "name", typ: "str", optional: true},
 		{name: "description", typ: "str", optional: true},
 		{name: "bitmaps", typ: "BlockDirtyBitmapOrStrList", optional: true},
 		{name: "allocation-depth", typ: "bool", optional: true},
+	}},
+	{name: "BlockExportOptionsVhostUserBlk", meta: SchemaMetaTypeObject, members: []field{
+		{name: "addr", typ: "SocketAddress"},
+		{name: "logical-block-size", typ: "int", optional: true},
+		{name: "num-queues", typ: "int", optional: true},
 	}},
 	{name: "BlockExportDelArgs", meta: SchemaMetaTypeObject, members: []field{
 		{name: "id", typ: "str"},

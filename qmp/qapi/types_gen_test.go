@@ -217,6 +217,7 @@ func WireTypes() []interface {
 		new(BlockExportType),
 		new(BlockExportOptions),
 		new(BlockExportOptionsNbd),
+		new(BlockExportOptionsVhostUserBlk),
 		new(BlockExportDelArgs),
 		new(BlockExportInfoList),
 		new(BlockExportInfo),

@@ -78,6 +78,8 @@ var rules = []rule{
 	{"hv/devices", []string{"hv/devices", "hv/hypervisor/mem", "hv/qmp/qapi"},
 		"devices declare what they need and never see KVM, the block layer or the network: hypervisor/vm binds them"},
 	{"hv/block/blockqmp", []string{"hv/block", "hv/qmp"}, "handlers see the block layer and the command table"},
+	{"hv/block/vublk", []string{"hv/block", "hv/devices/virtio/queue", "hv/hypervisor/mem"},
+		"a vhost-user back end is the device's half of virtqueues, in the memory of another virtual machine"},
 	{"hv/block", []string{"hv/block", "hv/qmp/qapi"}, "the block layer serves any front end"},
 	{"hv/net", []string{"hv/net", "hv/qmp/qapi"}, "host networking serves any front end"},
 	{"hv/systemd", []string{"hv/systemd"}, "the systemd glue is independent of the monitor"},

@@ -43,6 +43,14 @@ func TestExports(t *testing.T) {
 	v.failing(t, "export 'e0' still in use", "block-export-del", `{"id":"e0"}`)
 	v.works(t, "blockdev-del", `{"node-name":"c"}`)
 	v.failing(t, "Node f is in use", "blockdev-del", `{"node-name":"f"}`)
+	disk := fmt.Sprintf(`{"type":"vhost-user-blk","id":"vu","node-name":"f","writable":true,"logical-block-size":4096,"num-queues":%%d,"addr":{"type":"unix","path":%q}}`, socket+".vu")
+	v.failing(t, "num-queues must be greater than 0", "block-export-add", fmt.Sprintf(disk, 0))
+	v.works(t, "block-export-add", fmt.Sprintf(disk, 2))
+	if list := ask(t, v, qapi.CmdQueryBlockExports, qapi.Empty{}); list[0].Type != qapi.BlockExportTypeVhostUserBlk {
+		t.Errorf("%+v", list)
+	}
+	v.works(t, "block-export-del", `{"id":"vu"}`)
+	v.event(t, "BLOCK_EXPORT_DELETED")
 	v.works(t, "nbd-server-remove", `{"name":"d0","mode":"hard"}`)
 	v.event(t, "BLOCK_EXPORT_DELETED")
 	v.works(t, "block-export-del", `{"id":"e0","mode":"hard"}`)
