@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"hv/qmp/qapi"
 	"hv/test/hvrun"
@@ -124,10 +125,50 @@ func TestQuorumChildren(t *testing.T) {
 	}
 }
 
+// TestQuorumServer kills the NBD server of a child while the guest writes.
+func TestQuorumServer(t *testing.T) {
+	const children = 3
+	var servers []*exec.Cmd
+	text := `{"driver":"quorum","node-name":"q","vote-threshold":2,"children":[`
+	for i := range children {
+		socket := filepath.Join(t.TempDir(), "nbd")
+		c := exec.Command(hvrun.Tool(t, "qemu-nbd"), "-t", "-f", "raw", "-k", socket, hvrun.Image(t, t.TempDir(), 8))
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _, _ = c.Process.Kill(), c.Wait() })
+		servers = append(servers, c)
+		for end := time.Now().Add(hvrun.Patience); ; time.Sleep(10 * time.Millisecond) {
+			if _, err := os.Stat(socket); err == nil {
+				break
+			} else if time.Now().After(end) {
+				t.Fatal(err)
+			}
+		}
+		text += fmt.Sprintf(`{"driver":"nbd","node-name":"n%d","server":{"type":"unix","path":%q}},`, i, socket)
+	}
+	v, sh := startShell(t, "-blockdev", strings.TrimSuffix(text, ",")+"]}", "-device", "virtio-blk-pci,drive=q,id=d,werror=report,rerror=report")
+	sh.does(t, "blk.verify size=1M")
+	killed := time.AfterFunc(50*time.Millisecond, func() { _ = servers[1].Process.Kill() })
+	defer killed.Stop()
+	for i := range 20 {
+		sh.does(t, fmt.Sprintf("blk.verify size=1M seed=%d", i))
+	}
+	if e := v.bad(t); e.NodeName != "n1" || e.Error == nil {
+		t.Errorf("%+v", e)
+	}
+	_ = servers[0].Process.Kill()
+	sh.does(t, "blk.write sector=0 expect=1")
+	v.event(t, "QUORUM_FAILURE")
+	v.do(t, "quit")
+	v.ends(t, 0)
+}
+
 // TestShellOnDisk makes requests of a guest's disk by the human monitor, as qemu-io does.
 func TestShellOnDisk(t *testing.T) {
 	image := hvrun.Image(t, t.TempDir(), 8)
 	v := start(t, bare(t, "spin", append(withDisk(image), "-blockdev", `{"driver":"blkdebug","node-name":"b","image":{"driver":"null-co"}}`)...)...)
+	var wants []string
 	for _, c := range []struct{ line, want string }{
 		{`qemu-io d "write -P 9 4096 4k"`, "wrote 4096/4096 bytes at offset 4096"}, {`qemu-io d "read -P 9 4k 4k"`, "read 4096/4096 bytes at offset 4096"},
 		{`qemu-io b "break pwritev A"`, ""}, {`qemu-io b "resume A"`, "Could not resume request: No such file or directory"},
@@ -136,9 +177,7 @@ func TestShellOnDisk(t *testing.T) {
 		if got := v.human(t, c.line); got != "" {
 			t.Errorf("%s: %s", c.line, got)
 		}
-		if got := v.Output(); !strings.Contains(got, c.want) || strings.Contains(got, "failed") {
-			t.Errorf("%s: no %q in %s", c.line, c.want, got)
-		}
+		wants = append(wants, c.want)
 	}
 	if got := v.human(t, `qemu-io x "read 0 1"`); !strings.Contains(got, "Cannot find device='' nor node-name='x'") {
 		t.Error(got)
@@ -148,6 +187,11 @@ func TestShellOnDisk(t *testing.T) {
 	}
 	v.do(t, "quit")
 	v.ends(t, 0)
+	for _, want := range wants {
+		if got := v.Output(); !strings.Contains(got, want) || strings.Contains(got, "failed") {
+			t.Errorf("no %q in %s", want, got)
+		}
+	}
 	if out, err := exec.Command(hvrun.Tool(t, "qemu-io"), "-f", "raw", "-c", "read -P 9 4k 4k", image).CombinedOutput(); err != nil || strings.Contains(string(out), "failed") {
 		t.Errorf("%v: %s", err, out)
 	}
