@@ -28,6 +28,7 @@ func (im *Image) alloc(n int64, exact bool) (off, got int64, err error) {
 			return 0, 0, err
 		}
 	}
+	im.event(EventClusterAlloc)
 	var c int64
 	if exact && n >= im.geo.refBlock {
 		c, err = im.bulk(n)
@@ -149,6 +150,7 @@ func (im *Image) reap(durable []run) error {
 func (im *Image) release(l []run) error {
 	var errs error
 	for _, r := range l {
+		im.event(EventClusterFree)
 		im.nfreed -= int(r.n)
 		start := r.first
 		for c := r.first; c < r.first+r.n; c++ {

@@ -84,6 +84,7 @@ func (im *Image) readCompressed(e entry, off int64, v [][]byte) error {
 		x.in = make([]byte, n)
 	}
 	x.in = x.in[:n]
+	im.event(EventReadCompressed)
 	if err := im.file.Readv(at, [][]byte{x.in}); err != nil {
 		return err
 	}
@@ -174,6 +175,7 @@ func (im *Image) writePacked(r *req, off int64, b []byte) error {
 		return err
 	}
 	r.one[0] = b
+	im.event(EventWriteCompressed)
 	err = im.file.Writev(at, r.one[:])
 	im.mu.Lock()
 	defer im.mu.Unlock()
@@ -217,6 +219,7 @@ func (im *Image) placePacked(a *allocation, n int64) (int64, error) {
 // allocBytes finds room for n bytes, less than a cluster, behind the last compressed data
 // where that is possible.
 func (im *Image) allocBytes(n int64) (int64, error) {
+	im.event(EventClusterAllocBytes)
 	g := &im.geo
 	if im.bytesOff != 0 {
 		c := im.bytesOff >> g.clusterBits

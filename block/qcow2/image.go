@@ -84,6 +84,8 @@ type Options struct {
 	DataFile Storage // needed if the header says so
 	// NoRepair leaves a dirty image as it is; it can then only be read.
 	NoRepair bool
+	// Event, unless it is nil, hears what requests come to. It may hold a request up.
+	Event func(Event)
 	// Check opens corrupt and damaged images so that Check can repair them.
 	Check bool
 

@@ -158,6 +158,9 @@ func (im *Image) newL2(i, old int64) (int64, error) {
 		return 0, err
 	}
 	b := make([]byte, g.clusterSize)
+	if old != 0 {
+		im.event(EventL2AllocCOWRead)
+	}
 	for at := int64(0); old != 0 && at < g.clusterSize; at += g.sliceBytes {
 		t, err := im.l2.get(old + at)
 		if err != nil {
@@ -165,6 +168,7 @@ func (im *Image) newL2(i, old int64) (int64, error) {
 		}
 		copy(b[at:], t.b)
 	}
+	im.event(EventL2AllocWrite)
 	if err := im.writeMeta(l2, b, 0); err != nil {
 		return 0, err
 	}
@@ -194,6 +198,7 @@ func (im *Image) storeL2(t *table) error {
 	if err := im.barrier(); err != nil {
 		return err
 	}
+	im.event(EventL2Update)
 	return im.writeMeta(t.off, t.b, OverlapActiveL2)
 }
 
@@ -204,6 +209,7 @@ func (im *Image) storeL1() error {
 		return nil
 	}
 	const perSector = 64
+	im.event(EventL1Update)
 	lo, hi := d.lo&^(perSector-1), min((d.hi+perSector-1)&^(perSector-1), len(im.l1))
 	if err := im.writeMeta(im.hdr.L1Offset+int64(lo)*8, encodeTable(im.l1[lo:hi]), OverlapActiveL1); err != nil {
 		return err

@@ -95,9 +95,14 @@ func (im *Image) initCaches() error {
 	if err != nil {
 		return err
 	}
-	read := func(off int64, b []byte) error { return im.file.Readv(off, [][]byte{b}) }
-	im.l2.init(g.sliceBytes, l2, read, im.storeL2)
-	im.refs.cache.init(g.clusterSize, refs, read, im.storeBlock)
+	read := func(e Event) func(off int64, b []byte) error {
+		return func(off int64, b []byte) error {
+			im.event(e)
+			return im.file.Readv(off, [][]byte{b})
+		}
+	}
+	im.l2.init(g.sliceBytes, l2, read(EventL2Load), im.storeL2)
+	im.refs.cache.init(g.clusterSize, refs, read(EventRefblockLoad), im.storeBlock)
 	return nil
 }
 
@@ -143,6 +148,7 @@ func (im *Image) load() (err error) {
 	if im.l1, err = im.readTable(h.L1Offset, int64(h.L1Size)); err != nil {
 		return fmt.Errorf("Could not read L1 table: %w", err)
 	}
+	im.event(EventReftableLoad)
 	if im.refs.table, err = im.readTable(h.RefTableOffset, int64(h.RefTableClusters)*g.clusterSize/8); err != nil {
 		return fmt.Errorf("Could not initialize refcount handling: %w", err)
 	}

@@ -57,6 +57,7 @@ func (im *Image) readRun(off int64, m mapping, v [][]byte) error {
 		zero(v)
 		return nil
 	case normal:
+		im.event(EventReadAIO)
 		return im.data.Readv(m.host, v)
 	case compressed:
 		return im.readCompressed(m.e, off, v)
@@ -70,6 +71,7 @@ func (im *Image) readBacking(off, n int64, v [][]byte) error {
 		zero(v)
 		return nil
 	}
+	im.event(EventReadBackingAIO)
 	have := min(max(im.backing.Size()-off, 0), n)
 	if have == n {
 		return im.backing.Readv(off, v)

@@ -141,6 +141,7 @@ func (im *Image) newBlock(i, at int64) (*table, error) {
 	if err := im.checkOverlap(off, im.geo.clusterSize, 0); err != nil {
 		return nil, err
 	}
+	im.event(EventRefblockAlloc)
 	t, err := im.refs.cache.fresh(off)
 	if err != nil {
 		return nil, err
@@ -202,6 +203,7 @@ func (im *Image) bulkAt(first, m, n int64) (int64, error) {
 
 // growRefTable moves the refcount table to where it can have need entries and more.
 func (im *Image) growRefTable(need int64) error {
+	im.event(EventReftableGrow)
 	g := &im.geo
 	first := im.tail()
 	need = max(need, first+1)
@@ -233,6 +235,7 @@ func (im *Image) moveRefTable(off, clusters int64) error {
 	if err := im.refs.cache.flush(); err != nil {
 		return err
 	}
+	im.event(EventRefblockAllocWriteTable)
 	if err := im.writeMeta(off, encodeTable(im.refs.table), 0); err != nil {
 		return err
 	}
@@ -242,6 +245,7 @@ func (im *Image) moveRefTable(off, clusters int64) error {
 	im.own(off, clusters, OverlapRefTable)
 	im.refs.dirty = l1Dirty{}
 	im.hdr.RefTableOffset, im.hdr.RefTableClusters = off, uint32(clusters)
+	im.event(EventRefblockAllocSwitchTable)
 	if err := im.writeField(48, 60); err != nil {
 		return err
 	}
@@ -250,6 +254,7 @@ func (im *Image) moveRefTable(off, clusters int64) error {
 
 // storeBlock writes a refcount block back.
 func (im *Image) storeBlock(t *table) error {
+	im.event(EventRefblockUpdatePart)
 	return im.writeMeta(t.off, t.b, OverlapRefBlock)
 }
 
@@ -274,6 +279,7 @@ func (im *Image) storeRefsNow() error {
 		return err
 	}
 	lo, hi := d.lo&^63, min((d.hi+63)&^63, len(im.refs.table))
+	im.event(EventRefblockAllocHookup)
 	if err := im.writeMeta(im.hdr.RefTableOffset+int64(lo)*8, encodeTable(im.refs.table[lo:hi]), OverlapRefTable); err != nil {
 		return err
 	}

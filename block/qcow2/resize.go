@@ -114,6 +114,7 @@ func (im *Image) growL1(n int64) error {
 // one is freed.
 func (im *Image) moveL1(l1 []uint64, size int64) error {
 	g, h := &im.geo, &im.hdr
+	im.event(EventL1GrowAllocTable)
 	off, _, err := im.alloc(max(g.clusters(int64(len(l1))*8), 1), true)
 	if err != nil {
 		return err
@@ -121,6 +122,7 @@ func (im *Image) moveL1(l1 []uint64, size int64) error {
 	if err := im.settle(); err != nil {
 		return err
 	}
+	im.event(EventL1GrowWriteTable)
 	if err := im.writeMeta(off, encodeTable(l1), 0); err != nil {
 		return err
 	}
@@ -129,6 +131,7 @@ func (im *Image) moveL1(l1 []uint64, size int64) error {
 	}
 	old, n := h.L1Offset, g.clusters(int64(h.L1Size)*8)
 	h.L1Offset, h.L1Size, h.Size = off, uint32(len(l1)), size
+	im.event(EventL1GrowActivateTable)
 	if err := im.writeField(24, 48); err != nil {
 		return err
 	}
@@ -230,6 +233,7 @@ func (im *Image) shrink(size int64) error {
 			im.freeEntry(old, freedOther)
 		}
 	}
+	im.event(EventL1ShrinkWriteTable)
 	for i := g.l1Entries(size); i < int64(len(im.l1)); i++ {
 		if l2 := int64(im.l1[i] & offsetMask); l2 != 0 {
 			im.l1[i] = 0

@@ -15,6 +15,7 @@ func (im *Image) WriteVMState(off int64, v [][]byte) error {
 		if off < 0 || off+n > maxHostOffset {
 			return ErrRange
 		}
+		im.event(EventVMStateSave)
 		at := im.vmStart() + off
 		if need := im.geo.l1Entries(at + n); need > int64(len(im.l1)) {
 			if err := im.growL1(need); err != nil {
@@ -44,6 +45,7 @@ func (im *Image) ReadVMState(off int64, v [][]byte) error {
 	defer im.end(l)
 	r := im.getReq()
 	defer im.putReq(r)
+	im.event(EventVMStateLoad)
 	if err := im.read(r, im.vmStart()+off, length(v), v); err != nil {
 		return fmt.Errorf("qcow2: read VM state: %w", err)
 	}

@@ -61,6 +61,7 @@ func (im *Image) write(r *req, off, n int64, v [][]byte) error {
 			return err
 		}
 		if host >= 0 {
+			im.event(EventWriteAIO)
 			err = im.data.Writev(host, rest.take(r, m, n))
 		} else {
 			err = im.writeNew(r, off, m, &rest)
@@ -223,6 +224,7 @@ func (im *Image) copyAround(r *req, a *allocation, off, m int64, rest *vector) e
 	if err := im.readAround(r.buf[head:head+tail], off+m); err != nil {
 		return err
 	}
+	im.event(EventWriteAIO)
 	return im.data.Writev(a.host+lo-a.lo, r.iov)
 }
 
@@ -231,6 +233,7 @@ func (im *Image) readAround(b []byte, off int64) error {
 	if len(b) == 0 {
 		return nil
 	}
+	im.event(EventCOWRead)
 	r := im.getReq()
 	defer im.putReq(r)
 	r.one[0] = b

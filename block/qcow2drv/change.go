@@ -91,6 +91,7 @@ func (d *Driver) Reopen(node graph.Options, own any) (commit func() error, undo 
 
 // open opens the image. If that fails the one that there is stays, which is closed.
 func (d *Driver) open(opt qcow2.Options) error {
+	opt.Event = func(e qcow2.Event) { d.file.Event(events[e]) }
 	image, err := qcow2.Open(Storage{d.file}, opt)
 	if err != nil {
 		return wrap(err)
