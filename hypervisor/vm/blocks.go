@@ -35,6 +35,7 @@ type drive struct {
 	disk         *disk.Disk // the user's, nil without a medium
 	slot         *slot      // of a user whose medium can be exchanged
 	last         lastMedium
+	thread       string // iothread of the user's adapter
 }
 
 // node returns the medium, nil if there is none.

@@ -28,6 +28,7 @@ func (n notices) Shutdown(guest bool, cause qapi.ShutdownCause) {
 
 func (n notices) Reset(guest bool, cause qapi.ShutdownCause) {
 	n.v.opt.Log.WithField("cause", cause).Info("reset")
+	n.v.finishUnplugs()
 	events.Emit(n.v.events, qapi.EventReset, qapi.ResetEvent{Guest: guest, Reason: cause})
 }
 

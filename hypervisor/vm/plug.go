@@ -21,7 +21,12 @@ const unplugTime = 5 * time.Second
 // plug puts a function into a slot of the running machine.
 func (v *VM) plug(bus *pci.Bus, addr *pci.Addr, f *pci.Function, in *qdev.Instance) error {
 	port := bus.Port()
-	if port == nil {
+	switch {
+	case port != nil:
+	case v.clock != nil: // no guest is there that would have to find it
+		_, err := bus.Attach(addr, f, in.Multifunction)
+		return err
+	default:
 		return fmt.Errorf("Bus '%s' does not support hotplugging", bus.ID)
 	}
 	_, err := port.Plug(addr, f, in.Multifunction)
@@ -96,14 +101,26 @@ func (v *VM) RemoveDevice(id string) error {
 		bus, _ := p.fn.Addr()
 		name, port = bus.ID, bus.Port()
 	}
-	if port == nil {
+	switch {
+	case port != nil:
+		if err := port.RequestUnplug(); err != nil {
+			return err
+		}
+	case v.clock == nil || v.places[in] == nil:
 		return fmt.Errorf("Bus '%s' does not support hotplugging", name)
-	}
-	if err := port.RequestUnplug(); err != nil {
-		return err
 	}
 	in.Unplugging = time.Now().Add(unplugTime)
 	return nil
+}
+
+// finishUnplugs takes down, when a machine is reset that no guest runs in, what was asked to
+// go.
+func (v *VM) finishUnplugs() {
+	for _, in := range v.tree.Devices() {
+		if v.clock != nil && !in.Unplugging.IsZero() {
+			v.removeDevice(in)
+		}
+	}
 }
 
 // unplugged is told by a port, on a vCPU's thread, that the guest let functions go.

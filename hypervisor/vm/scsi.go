@@ -1,7 +1,9 @@
 package vm
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 
 	"hv/devices/qdev"
 	"hv/devices/scsi"
@@ -9,6 +11,7 @@ import (
 	"hv/devices/virtio/virtioscsi"
 	"hv/devices/virtio/vpci"
 	"hv/hypervisor/config"
+	"hv/qmp/qapi"
 )
 
 type scsiConfig struct {
@@ -28,7 +31,15 @@ func scsiDrivers() []*qdev.Driver {
 	}
 }
 
-func makeSCSI(v *VM, _ *qdev.Instance, c *scsiConfig) (virtio.Device, error) {
+func makeSCSI(v *VM, in *qdev.Instance, c *scsiConfig) (virtio.Device, error) {
+	if c.IOThread != "" {
+		o := v.objects.find(c.IOThread)
+		if o == nil || o.Thread == nil {
+			return nil, qapi.Errorf(qapi.QapiErrorClassDeviceNotFound, "Device '%s' not found", c.IOThread)
+		}
+		o.users++
+		in.Later(func() error { o.users--; return nil })
+	}
 	return virtioscsi.New(c.Config, v.cfg.SMP.CPUs)
 }
 
@@ -87,6 +98,9 @@ func (v *VM) addUnit(in *qdev.Instance, c *scsi.Config, readOnly bool, make func
 			c.WriteCache = "off"
 		}
 	}
+	if d.thread = parent.Config.(*scsiConfig).IOThread; !v.blocks.together(d) {
+		return errors.New("Cannot change iothread of active block backend")
+	}
 	s := &slot{vm: v, drive: d, readOnly: readOnly, shareRW: c.ShareRW, policy: errorPolicy(c.ReadError, c.WriteError)}
 	if d.node() != nil {
 		if err := s.hold(); err != nil {
@@ -113,6 +127,13 @@ func (v *VM) addUnit(in *qdev.Instance, c *scsi.Config, readOnly bool, make func
 	d.slot, in.Device = s, s.unit
 	in.Later(func() error { d.slot = nil; return nil })
 	return nil
+}
+
+// together reports whether all that use a drive's node name the same thread.
+func (b *blocks) together(d *drive) bool {
+	return !slices.ContainsFunc(b.drives, func(x *drive) bool {
+		return x != d && x.disk != nil && d.root != nil && x.node() == d.node() && x.thread != d.thread
+	})
 }
 
 // claimSlot is claimDrive for a device that can do without a drive, if name is empty.

@@ -56,15 +56,15 @@ func inBed() (int, error) {
 		return 0, err
 	}
 	locate(dir)
-	hello := filepath.Join(dir, "vsockhello")
-	build := exec.Command("go", "build", "-o", hello, "./vsockhello")
+	hello, eject := filepath.Join(dir, "vsockhello"), filepath.Join(dir, "ejectcd")
+	build := exec.Command("go", "build", "-o", dir+"/", "./vsockhello", "./ejectcd")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
-		return 0, fmt.Errorf("vsockhello: %w\n%s", err, out)
+		return 0, fmt.Errorf("programs for guests: %w\n%s", err, out)
 	}
 	for _, args := range [][]string{
 		{"guest-kernel", assets.vmlinux},
-		{"guest-initrd", "--modules", "virtio_mem", "--add", hello + ":/bin/vsockhello", assets.initrd},
+		{"guest-initrd", "--modules", "virtio_mem virtio_scsi sd_mod sr_mod", "--add", hello + ":/bin/vsockhello", "--add", eject + ":/bin/ejectcd", assets.initrd},
 		{"image", "--kernel", assets.image},
 	} {
 		if out, err := exec.Command(bed, args...).CombinedOutput(); err != nil {

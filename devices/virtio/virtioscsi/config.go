@@ -16,7 +16,7 @@ type Config struct {
 	CmdPerLUN   uint32 `prop:"cmd_per_lun" default:"128" desc:"requests that a unit should have at once"`
 	Hotplug     bool   `prop:"hotplug" default:"on" desc:"tell of units that come and go"`
 	ParamChange bool   `prop:"param_change" default:"on" desc:"tell of changes of units"`
-	IOThread    string `prop:"iothread" desc:"accepted; every unit has a thread of its own"`
+	IOThread    string `prop:"iothread" link:"iothread" desc:"what else uses the units' nodes has to name the same; every unit has a thread of its own"`
 }
 
 // automatic is as many queues as there are vCPUs.
