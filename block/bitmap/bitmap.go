@@ -31,6 +31,9 @@ type Bitmap struct {
 	// inconsistent says that its image was not closed while it was in use: it knows nothing.
 	inconsistent bool
 
+	// stored says that its image has kept it before. Control goroutine.
+	stored bool
+
 	mu       sync.Mutex
 	bits     *bitSet
 	enabled  bool
@@ -86,7 +89,7 @@ func Load(s *Stored, size int64) (*Bitmap, error) {
 	if err != nil {
 		return nil, fmt.Errorf("bitmap '%s': %w", s.Name, err)
 	}
-	b.inconsistent = s.Inconsistent
+	b.inconsistent, b.stored = s.Inconsistent, true
 	b.bits.load(s.Bits)
 	return b, nil
 }
@@ -176,6 +179,12 @@ func (b *Bitmap) SHA256() string {
 
 // Name returns the bitmap's name.
 func (b *Bitmap) Name() string { return b.name }
+
+// Stored reports whether the bitmap's image has kept it before, and SetStored that it does now.
+func (b *Bitmap) Stored() bool { return b.stored }
+
+// SetStored notes that the bitmap's image keeps it.
+func (b *Bitmap) SetStored() { b.stored = true }
 
 // Persistent reports whether the bitmap is kept when its node is closed.
 func (b *Bitmap) Persistent() bool { return b.persistent }

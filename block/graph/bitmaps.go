@@ -178,19 +178,45 @@ func (n *Node) StoreBitmaps() error {
 	if !ok {
 		return nil
 	}
-	var l []bitmap.Stored
-	changed := false
-	for _, b := range slices.Backward(n.Bitmaps()) {
-		if b.Persistent() {
-			l = append(l, b.Store())
-			changed = changed || !b.ReadOnly() && !b.Inconsistent()
-		}
-	}
-	if !changed {
+	all := n.persistent()
+	if !slices.ContainsFunc(all, func(b *bitmap.Bitmap) bool { return !b.ReadOnly() && !b.Inconsistent() }) {
 		return nil
+	}
+	var l []bitmap.Stored
+	for _, b := range all {
+		l = append(l, b.Store())
 	}
 	if err := k.StoreBitmaps(l); err != nil {
 		return fmt.Errorf("Lost persistent bitmaps during inactivation of node '%s': %w", n.name, err)
+	}
+	for _, b := range all {
+		b.SetStored()
+	}
+	return nil
+}
+
+// persistent returns the bitmaps to keep, in the order in which QEMU has them in images: those
+// that were kept before stay where they are, and the newest of the others comes first.
+func (n *Node) persistent() (all []*bitmap.Bitmap) {
+	for _, b := range slices.Backward(n.Bitmaps()) {
+		if b.Persistent() && b.Stored() {
+			all = append(all, b)
+		}
+	}
+	for _, b := range n.Bitmaps() {
+		if b.Persistent() && !b.Stored() {
+			all = append(all, b)
+		}
+	}
+	return all
+}
+
+// resizable returns an error if there are bitmaps that cannot follow the node's size.
+func (n *Node) resizable() error {
+	for _, b := range n.persistent() {
+		if err := b.Check(bitmap.Changed); err != nil && b.Stored() {
+			return err
+		}
 	}
 	return nil
 }

@@ -168,6 +168,12 @@ func TestPersistentBitmaps(t *testing.T) {
 	if a.Check(bitmap.Changed) == nil || n.Bitmap("lost").Check(bitmap.Changed) != nil {
 		t.Error("the wrong bitmaps are read-only")
 	}
+	if !n.Bitmap("new").Stored() || n.Bitmap("lost").Stored() {
+		t.Error("it is not known what is stored")
+	}
+	if err := n.Resize(1 << 31); err == nil || err.Error() != "Bitmap 'new' is readonly and cannot be modified" && !strings.Contains(err.Error(), "cannot be") {
+		t.Errorf("a node is resized with bitmaps that cannot follow: %v", err)
+	}
 	if err := n.StoreBitmaps(); err != nil || k.stores != 1 {
 		t.Errorf("%v, stored %d times", err, k.stores)
 	}

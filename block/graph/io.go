@@ -264,6 +264,9 @@ func (n *Node) truncate(size int64) error {
 	if n.opt.ReadOnly {
 		return errors.New("Image is read-only")
 	}
+	if err := n.resizable(); err != nil {
+		return err
+	}
 	if err := t.Truncate(size); err != nil {
 		return err
 	}
