@@ -54,7 +54,11 @@ func lookup(vm Changer, device, node *string) (*graph.Node, error) {
 	}
 	if device != nil {
 		for _, d := range vm.Drives() {
-			if d.ID == *device && d.ID != "" {
+			switch {
+			case d.ID != *device || d.ID == "":
+			case d.Node == nil:
+				return nil, fmt.Errorf("Device '%s' has no medium", d.ID)
+			default:
 				return d.Node, nil
 			}
 		}

@@ -48,7 +48,7 @@ func (x *Opener) Overlay(o Overlay, over *graph.Node) (*graph.Node, error) {
 // makeOverlay makes the image.
 func (x *Opener) makeOverlay(o *Overlay, over *graph.Node) error {
 	name := over.Filename()
-	size := uint64(over.Size())
+	size := uint64(over.Size()+511) &^ 511 // sectors
 	switch {
 	case o.Format != "qcow2" && o.Format != "raw":
 		return fmt.Errorf("Format driver '%s' does not support image creation", o.Format)
