@@ -96,6 +96,9 @@ func (q *Queue) Submit(op uint8, tag uint32, off, n int64, bufs [][]byte) error 
 	return nil
 }
 
+// Refused counts a request that cannot be carried out.
+func (q *Queue) Refused(op uint8) { q.counts.Invalid(kindOf(op)) }
+
 // begin submits a request that counts as being under way, now or once limits admit it.
 func (q *Queue) begin(tag uint32) error {
 	r := &q.requests[tag]
