@@ -5,7 +5,9 @@ import (
 	"time"
 
 	"hv/block/account"
+	"hv/block/graph"
 	"hv/block/hostfile"
+	"hv/block/nulldrv"
 	"hv/block/throttle"
 	"hv/qmp/qapi"
 )
@@ -65,4 +67,57 @@ func held(t *testing.T, q hostfile.IO, free func()) {
 		wait(true)
 	}
 	<-freed
+}
+
+// slow is a node whose writes wait until they are let go.
+type slow struct {
+	graph.Driver
+	throttle.Member
+}
+
+func (s *slow) Writev(off int64, v [][]byte, f graph.Flags) error {
+	s.Wait(true, 512)
+	return s.Driver.Writev(off, v, f)
+}
+
+// TestLimitsBelow: requests that wait in a node do not keep others from it.
+func TestLimitsBelow(t *testing.T) {
+	below, err := nulldrv.Open(nulldrv.Config{Size: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &slow{Driver: below}
+	groups := throttle.Groups{Clock: frozen{}}
+	l := throttle.None()
+	l.Rates[throttle.OpsWrite].Average = 1
+	groups.Join(&s.Member, "g").SetLimits(l)
+	n, err := new(graph.Graph).Open(graph.Spec{Driver: "slow", Filename: func() string { return "" }, Open: func([]*graph.Child) (graph.Driver, error) { return s, nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := open(t, n)
+	q := queue(t, d)
+	data, ended := make([]byte, 512), 0
+	for tag := range uint32(64) {
+		op := hostfile.OpWrite
+		if tag == 63 {
+			op = hostfile.OpRead
+		}
+		if err := q.Submit(op, tag, 0, 512, [][]byte{data}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	read := false
+	for !read {
+		if err := q.Wait(true, func(tag uint32, _ int32) { read = read || tag == 63; ended++ }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d.Lift()
+	for ended < 64 {
+		if err := q.Wait(true, func(uint32, int32) { ended++ }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d.Drop()
 }
