@@ -69,13 +69,25 @@ func (q *Queue) open() (err error) {
 	if q.direct {
 		q.inner, err = q.mapping.File.NewIO(q.kick, q.depth)
 	} else {
-		least, most := 0, carriers
-		if q.disk.carriers != nil {
-			least, most = q.disk.carriers()
-		}
+		least, most := q.carriers()
 		q.inner, err = newPool(q.disk.root, q.disk.flags, q.kick, q.depth, min(least, int(q.depth)), most)
 	}
 	return err
+}
+
+// carriers returns how many carriers the queue has at least and at most. Those that wait for
+// limits below must not keep others from being carried.
+func (q *Queue) carriers() (least, most int) {
+	least, most = 0, carriers
+	if q.disk.carriers != nil {
+		least, most = q.disk.carriers()
+	}
+	q.disk.mu.Lock()
+	defer q.disk.mu.Unlock()
+	if len(q.disk.below) > 0 {
+		most = int(q.depth)
+	}
+	return least, most
 }
 
 // Submit queues a request of n bytes at off. tag comes back at its completion.
@@ -95,6 +107,9 @@ func (q *Queue) Submit(op uint8, tag uint32, off, n int64, bufs [][]byte) error 
 	}
 	return nil
 }
+
+// Refused counts a request that cannot be carried out.
+func (q *Queue) Refused(op uint8) { q.counts.Invalid(kindOf(op)) }
 
 // begin submits a request that counts as being under way, now or once limits admit it.
 func (q *Queue) begin(tag uint32) error {
@@ -236,6 +251,9 @@ func (q *Queue) reopen() error {
 	m, direct := q.disk.Node().Mapping()
 	if direct == q.direct && m.File == q.mapping.File {
 		q.mapping = m
+		if p, ok := q.inner.(*pool); ok {
+			_, p.most = q.carriers()
+		}
 		return nil
 	}
 	q.mu.Lock()

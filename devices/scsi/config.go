@@ -28,6 +28,8 @@ type Config struct {
 	WriteCache         qdev.OnOffAuto `prop:"write-cache" default:"auto" desc:"on: writes are durable after a flush; off: when they complete"`
 	ReadError          qdev.OnError   `prop:"rerror" default:"auto" desc:"what becomes of reads that fail: report, ignore, enospc, stop, auto"`
 	WriteError         qdev.OnError   `prop:"werror" default:"auto" desc:"what becomes of writes that fail: report, ignore, enospc, stop, auto"`
+	AccountInvalid     qdev.OnOffAuto `prop:"account-invalid" default:"auto" desc:"requests that cannot be carried out end the time of idleness"`
+	AccountFailed      qdev.OnOffAuto `prop:"account-failed" default:"auto" desc:"requests that fail count for times"`
 	ShareRW            bool           `prop:"share-rw" default:"off" desc:"others may write to the image too"`
 	Version            string         `prop:"ver" default:"2.5+" desc:"product revision, up to 4 characters"`
 	Serial             string         `prop:"serial" desc:"serial number, up to 36 characters"`

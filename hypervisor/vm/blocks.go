@@ -238,6 +238,7 @@ func makeBlk(v *VM, in *qdev.Instance, c *blkConfig) (virtio.Device, error) {
 	case "on", "off":
 		d.writeThrough = c.WriteCache == "off"
 	}
+	d.accounts(c.AccountInvalid, c.AccountFailed)
 	thread, err := v.claimThread(in, c.IOThread)
 	if err != nil {
 		return nil, err

@@ -8,6 +8,7 @@ import (
 	"hv/block/disk"
 	"hv/block/graph"
 	"hv/block/throttle"
+	"hv/devices/qdev"
 	"hv/devices/qom"
 	"hv/hypervisor/config"
 	"hv/hypervisor/vclock"
@@ -76,6 +77,20 @@ func (v *VM) newFront(c *config.Drive) *disk.Front {
 		v.blocks.groups.Join(&f.Limits, group).SetLimits(c.Limits)
 	}
 	return f
+}
+
+// accounts has what a device says of its accounts hold.
+func (d *drive) accounts(invalid, failed qdev.OnOffAuto) {
+	skipInvalid, skipFailed := d.front.Stats.Skips()
+	for _, x := range []struct {
+		said qdev.OnOffAuto
+		skip *bool
+	}{{invalid, &skipInvalid}, {failed, &skipFailed}} {
+		if x.said == "on" || x.said == "off" {
+			*x.skip = x.said == "off"
+		}
+	}
+	d.front.Stats.SetSkips(skipInvalid, skipFailed)
 }
 
 // addObject makes an object.

@@ -98,6 +98,7 @@ func (v *VM) addUnit(in *qdev.Instance, c *scsi.Config, readOnly bool, make func
 			c.WriteCache = "off"
 		}
 	}
+	d.accounts(c.AccountInvalid, c.AccountFailed)
 	if d.thread = parent.Config.(*scsiConfig).IOThread; !v.blocks.together(d) {
 		return errors.New("Cannot change iothread of active block backend")
 	}

@@ -14,7 +14,10 @@ func TestLimits(t *testing.T) {
 	image := hvrun.Image(t, t.TempDir(), 8)
 	v := start(t, bare(t, "spin", "-object", "throttle-group,id=g0,x-iops-total=7", "-blockdev", `{"driver":"null-co","node-name":"n"}`,
 		"-drive", "file="+image+",format=raw,if=none,id=d0,throttling.bps-read=1000,throttling.bps-read-max=2000,throttling.bps-read-max-length=3,iops_wr=5,iops_size=4096,group=shared",
-		"-device", "virtio-blk-pci,drive=d0,id=disk0", "-device", "virtio-blk-pci,drive=n,id=disk1")...)
+		"-device", "virtio-blk-pci,drive=d0,id=disk0", "-device", "virtio-blk-pci,drive=n,id=disk1,account-failed=off")...)
+	if s := ask(t, v, qapi.CmdQueryBlockstats, qapi.QueryBlockstatsArgs{}); s[1].Stats.AccountFailed || !s[1].Stats.AccountInvalid || !s[0].Stats.AccountFailed {
+		t.Errorf("what is accounted: %+v", s)
+	}
 	limits := func(i int) *qapi.BlockDeviceInfo { return ask(t, v, qapi.CmdQueryBlock, qapi.Empty{})[i].Inserted }
 	if x := limits(0); x.BpsRd != 1000 || *x.BpsRdMax != 2000 || *x.BpsRdMaxLength != 3 || x.IopsWr != 5 || *x.IopsSize != 4096 || *x.Group != "shared" || x.BpsMax != nil {
 		t.Errorf("%+v", x)
@@ -128,6 +131,19 @@ func TestWriteThreshold(t *testing.T) {
 	}
 	if got := threshold(); got != 0 {
 		t.Errorf("threshold %d after the event", got)
+	}
+	v.do(t, "quit")
+	v.ends(t, 0)
+}
+
+// TestInvalidRequests: requests that the disk refuses are counted.
+func TestInvalidRequests(t *testing.T) {
+	v := start(t, bare(t, "badring kind=beyond_capacity ms=10; print=done; idle", "-blockdev",
+		"driver=raw,node-name=n,file.driver=file,file.filename="+hvrun.Image(t, t.TempDir(), 8), "-device", "virtio-blk-pci,drive=n,packed=on")...)
+	v.Expect(t, "guest: done")
+	s := ask(t, v, qapi.CmdQueryBlockstats, qapi.QueryBlockstatsArgs{})[0].Stats
+	if s.InvalidRdOperations+s.InvalidWrOperations == 0 || s.FailedRdOperations+s.FailedWrOperations != 0 {
+		t.Errorf("%+v", s)
 	}
 	v.do(t, "quit")
 	v.ends(t, 0)

@@ -11,26 +11,28 @@ import (
 
 // Config is a disk's properties.
 type Config struct {
-	Drive         string       `prop:"drive" desc:"node name or ID of a block device to use as a backend"`
-	Serial        string       `prop:"serial" desc:"serial number, up to 20 characters"`
-	NumQueues     uint16       `prop:"num-queues" default:"1" desc:"number of request queues"`
-	QueueSize     uint16       `prop:"queue-size" default:"256" desc:"descriptors of a queue, a power of two"`
-	LogicalBlock  qdev.Size    `prop:"logical_block_size" default:"0" desc:"bytes of a block, 512 if it is not given"`
-	PhysicalBlock qdev.Size    `prop:"physical_block_size" default:"0" desc:"bytes that are written at once, 512 if it is not given"`
-	MinIO         qdev.Size    `prop:"min_io_size" default:"0" desc:"bytes that requests should have at least"`
-	OptIO         qdev.Size    `prop:"opt_io_size" default:"0" desc:"bytes that requests should have"`
-	WriteCache    string       `prop:"write-cache" default:"auto" desc:"on: writes are durable after a flush; off: when they complete"`
-	ConfigWCE     bool         `prop:"config-wce" default:"on" desc:"let the guest choose between the two"`
-	Discard       bool         `prop:"discard" default:"on" desc:"offer discards"`
-	WriteZeroes   bool         `prop:"write-zeroes" default:"on" desc:"offer the writing of zeroes"`
-	DiscardGran   qdev.Size    `prop:"discard_granularity" default:"4294967295" desc:"bytes that discards should be aligned to; 4294967295 is a block"`
-	ReportGran    bool         `prop:"report-discard-granularity" default:"on" desc:"tell the guest discard_granularity"`
-	MaxDiscard    uint32       `prop:"max-discard-sectors" default:"4194303" desc:"sectors of a discard at most"`
-	MaxZeroes     uint32       `prop:"max-write-zeroes-sectors" default:"4194303" desc:"sectors that are made zeroes at once, at most"`
-	ReadError     qdev.OnError `prop:"rerror" default:"auto" desc:"what becomes of reads that fail: report, ignore, enospc, stop, auto"`
-	WriteError    qdev.OnError `prop:"werror" default:"auto" desc:"what becomes of writes that fail: report, ignore, enospc, stop, auto"`
-	ShareRW       bool         `prop:"share-rw" default:"off" desc:"others may write to the image too"`
-	IOThread      string       `prop:"iothread" link:"iothread" desc:"ID of the thread that serves all queues; each has one of its own if it is not given"`
+	Drive          string         `prop:"drive" desc:"node name or ID of a block device to use as a backend"`
+	Serial         string         `prop:"serial" desc:"serial number, up to 20 characters"`
+	NumQueues      uint16         `prop:"num-queues" default:"1" desc:"number of request queues"`
+	QueueSize      uint16         `prop:"queue-size" default:"256" desc:"descriptors of a queue, a power of two"`
+	LogicalBlock   qdev.Size      `prop:"logical_block_size" default:"0" desc:"bytes of a block, 512 if it is not given"`
+	PhysicalBlock  qdev.Size      `prop:"physical_block_size" default:"0" desc:"bytes that are written at once, 512 if it is not given"`
+	MinIO          qdev.Size      `prop:"min_io_size" default:"0" desc:"bytes that requests should have at least"`
+	OptIO          qdev.Size      `prop:"opt_io_size" default:"0" desc:"bytes that requests should have"`
+	WriteCache     string         `prop:"write-cache" default:"auto" desc:"on: writes are durable after a flush; off: when they complete"`
+	ConfigWCE      bool           `prop:"config-wce" default:"on" desc:"let the guest choose between the two"`
+	Discard        bool           `prop:"discard" default:"on" desc:"offer discards"`
+	WriteZeroes    bool           `prop:"write-zeroes" default:"on" desc:"offer the writing of zeroes"`
+	DiscardGran    qdev.Size      `prop:"discard_granularity" default:"4294967295" desc:"bytes that discards should be aligned to; 4294967295 is a block"`
+	ReportGran     bool           `prop:"report-discard-granularity" default:"on" desc:"tell the guest discard_granularity"`
+	MaxDiscard     uint32         `prop:"max-discard-sectors" default:"4194303" desc:"sectors of a discard at most"`
+	MaxZeroes      uint32         `prop:"max-write-zeroes-sectors" default:"4194303" desc:"sectors that are made zeroes at once, at most"`
+	ReadError      qdev.OnError   `prop:"rerror" default:"auto" desc:"what becomes of reads that fail: report, ignore, enospc, stop, auto"`
+	WriteError     qdev.OnError   `prop:"werror" default:"auto" desc:"what becomes of writes that fail: report, ignore, enospc, stop, auto"`
+	AccountInvalid qdev.OnOffAuto `prop:"account-invalid" default:"auto" desc:"requests that cannot be carried out end the time of idleness"`
+	AccountFailed  qdev.OnOffAuto `prop:"account-failed" default:"auto" desc:"requests that fail count for times"`
+	ShareRW        bool           `prop:"share-rw" default:"off" desc:"others may write to the image too"`
+	IOThread       string         `prop:"iothread" link:"iothread" desc:"ID of the thread that serves all queues; each has one of its own if it is not given"`
 }
 
 const (

@@ -47,6 +47,12 @@ type Lifter interface {
 	Drop()
 }
 
+// Refuser is an IO that counts what it never sees.
+type Refuser interface {
+	// Refused counts a request of a kind that cannot be carried out.
+	Refused(op uint8)
+}
+
 // IO is one queue's way to the medium, used by one thread but for Wake.
 type IO interface {
 	// Submit queues a request of n bytes at off with its data. tag, below depth,

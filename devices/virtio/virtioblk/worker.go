@@ -211,6 +211,9 @@ func (w *worker) start(tag uint32, r *request) {
 	case errors.Is(err, errUnsupp):
 		w.finish(tag, statusUnsupp, 1)
 	case err != nil:
+		if c, ok := w.io.(Refuser); ok {
+			c.Refused(op)
+		}
 		w.finish(tag, statusIOErr, 1)
 	case r.typ == typeGetID:
 		w.identify(tag, r)
