@@ -28,7 +28,7 @@ type Tree map[string]any
 
 // ParseJSON reads an object. Dotted keys in it mean what they do elsewhere.
 func ParseJSON(s string) (Tree, error) {
-	dec := json.NewDecoder(strings.NewReader(s))
+	dec := json.NewDecoder(strings.NewReader(doubled(s)))
 	dec.UseNumber()
 	var object map[string]any
 	if err := dec.Decode(&object); err != nil {
@@ -41,6 +41,32 @@ func ParseJSON(s string) (Tree, error) {
 		return nil, errors.New("it is no object")
 	}
 	return fromMap(object, 0)
+}
+
+// doubled has strings that stand in single quotes, which QEMU takes too, be in double ones.
+func doubled(s string) string {
+	if !strings.Contains(s, "'") {
+		return s
+	}
+	var out strings.Builder
+	quote := byte(0) // of the string, 0 outside of strings
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case quote != 0 && c == '\\' && i+1 < len(s):
+			if i++; s[i] != '\'' {
+				out.WriteByte(c)
+			}
+			out.WriteByte(s[i])
+		case quote == '\'' && c == '"':
+			out.WriteString(`\"`)
+		case quote == 0 && (c == '"' || c == '\''), quote != 0 && c == quote:
+			quote ^= c
+			out.WriteByte('"')
+		default:
+			out.WriteByte(c)
+		}
+	}
+	return out.String()
 }
 
 func fromMap(object map[string]any, depth int) (Tree, error) {

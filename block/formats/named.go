@@ -172,7 +172,8 @@ func handDown(t blockopts.Tree, to *inherited) (own graph.Options, err error) {
 		}
 	}
 	var o qapi.BlockdevOptions
-	if err := some.Decode(&o); err != nil {
+	// What is unknown the node itself will tell, when its driver is known.
+	if err := some.Decode(&o); err != nil && !strings.HasSuffix(err.Error(), unexpected) {
 		return own, err
 	}
 	return own, options(&o, to, &own)
@@ -193,10 +194,13 @@ func (x *Opener) decoded(t blockopts.Tree, from inherited) (*graph.Node, error) 
 	return x.open(&o, from)
 }
 
+// unexpected is how errors end that tell of an option that there is not.
+const unexpected = "' is unexpected"
+
 // unknownOption has an option that a driver does not know be refused in its name.
 func unknownOption(t blockopts.Tree, err error) error {
 	key, ok := strings.CutPrefix(err.Error(), "Parameter '")
-	if key, ok = strings.CutSuffix(key, "' is unexpected"); !ok {
+	if key, ok = strings.CutSuffix(key, unexpected); !ok {
 		return err
 	}
 	driver, _ := t.Text("driver")

@@ -227,7 +227,7 @@ func (c *Creation) qcow2() (o qcow2.CreateOptions, err error) {
 // ParseSize reads a number of bytes, with a suffix from b to E or none.
 func ParseSize(s string) (int64, error) {
 	bad := fmt.Errorf("Invalid image size specified: '%s'", s)
-	if s == "" {
+	if s == "" || strings.Contains(s, "_") {
 		return 0, bad
 	}
 	digits, shift := s, 0

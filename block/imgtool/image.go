@@ -300,6 +300,9 @@ func (l *Layer) hold(x *formats.Opener, name string, t, file blockopts.Tree) (*g
 	if t["read-only"] != true {
 		perm |= graph.Write | graph.Resize
 	}
+	if t["force-share"] == true {
+		shared = graph.AllPerms
+	}
 	c, err := n.Use(func() string { return "the image" }, nil, perm, shared)
 	if err == nil {
 		l.held = append(l.held, c)

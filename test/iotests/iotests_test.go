@@ -25,6 +25,9 @@ func TestKept(t *testing.T) {
 	}
 	defer suite.Close()
 	jobs := Kept()
+	if len(jobs) < 20 {
+		t.Errorf("%d tests are kept, that is few", len(jobs))
+	}
 	suite.RunAll(t.Context(), jobs, 2, func(r Result) {
 		if r.Outcome != Pass {
 			t.Errorf("%s %s: %s: %s\n%s", r.Format, r.Test, r.Outcome, r.Reason, r.Output)
