@@ -95,16 +95,16 @@ func (c *conn) run() error {
 // read takes requests until the client goes, which is no error.
 func (c *conn) read() error {
 	for {
-		var h [nbdproto.RequestSize]byte
-		if !c.in.Has(len(h)) {
+		if !c.in.Has(nbdproto.RequestSize) {
 			if err := c.flush(); err != nil {
 				return err
 			}
 		}
-		if err := c.in.Read(h[:]); err != nil {
+		h, err := c.in.Next(nbdproto.RequestSize)
+		if err != nil {
 			return err
 		}
-		q, err := nbdproto.ParseRequest(&h)
+		q, err := nbdproto.ParseRequest((*[nbdproto.RequestSize]byte)(h))
 		if err != nil {
 			return err
 		}

@@ -19,10 +19,15 @@ var errnos = map[unix.Errno]nbdproto.Errno{
 
 // errno returns an error as the protocol numbers it.
 func errno(err error) nbdproto.Errno {
+	if err == nil {
+		return 0
+	}
+	return numberOf(err)
+}
+
+func numberOf(err error) nbdproto.Errno {
 	var e unix.Errno
 	switch {
-	case err == nil:
-		return 0
 	case errors.Is(err, graph.ErrNotSupported):
 		return nbdproto.ENOTSUP
 	case errors.As(err, &e):

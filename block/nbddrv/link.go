@@ -213,20 +213,20 @@ func (l *link) passOn(from *call) {
 
 // reply reads one message of the server's.
 func (l *link) reply() error {
-	var h [nbdproto.SimpleSize]byte
-	if err := l.in.Read(h[:]); err != nil {
+	h, err := l.in.Next(nbdproto.SimpleSize)
+	if err != nil {
 		return err
 	}
-	r, err := nbdproto.ParseSimple(&h)
+	r, err := nbdproto.ParseSimple((*[nbdproto.SimpleSize]byte)(h))
 	if err != nil {
 		return err
 	}
 	if r.Structured {
-		var n [nbdproto.ChunkSize - nbdproto.SimpleSize]byte
-		if err := l.in.Read(n[:]); err != nil {
+		n, err := l.in.Next(nbdproto.ChunkSize - nbdproto.SimpleSize)
+		if err != nil {
 			return err
 		}
-		if err := r.ParseLength(&n); err != nil {
+		if err := r.ParseLength((*[nbdproto.ChunkSize - nbdproto.SimpleSize]byte)(n)); err != nil {
 			return err
 		}
 	}
@@ -324,12 +324,12 @@ func (c *call) came(n uint64) error {
 }
 
 func (l *link) data(c *call, r *nbdproto.Reply) error {
-	var off [8]byte
-	if err := l.in.Read(off[:]); err != nil {
+	off, err := l.in.Next(8)
+	if err != nil {
 		return err
 	}
 	n := uint64(r.Length - 8)
-	at, err := nbdproto.DataPlace(&off, n, c.q.Offset, c.q.Length)
+	at, err := nbdproto.DataPlace((*[8]byte)(off), n, c.q.Offset, c.q.Length)
 	if err != nil {
 		return err
 	}
@@ -340,11 +340,11 @@ func (l *link) data(c *call, r *nbdproto.Reply) error {
 }
 
 func (l *link) hole(c *call) error {
-	var h [12]byte
-	if err := l.in.Read(h[:]); err != nil {
+	h, err := l.in.Next(12)
+	if err != nil {
 		return err
 	}
-	at, n, err := nbdproto.ParseHole(&h, c.q.Offset, c.q.Length)
+	at, n, err := nbdproto.ParseHole((*[12]byte)(h), c.q.Offset, c.q.Length)
 	if err != nil {
 		return err
 	}

@@ -37,3 +37,19 @@ func (r *Reader) Read(p []byte) error {
 	}
 	return nil
 }
+
+// Next returns the next n bytes, which are a few, until something else is read.
+func (r *Reader) Next(n int) ([]byte, error) {
+	if !r.Has(n) {
+		r.to = copy(r.buf, r.buf[r.from:r.to])
+		r.from = 0
+		m, err := io.ReadAtLeast(r.src, r.buf[r.to:], n-r.to)
+		r.to += m
+		if err != nil {
+			return nil, err
+		}
+	}
+	b := r.buf[r.from : r.from+n]
+	r.from += n
+	return b, nil
+}

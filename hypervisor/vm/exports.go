@@ -12,12 +12,15 @@ import (
 )
 
 // What blockqmp needs of exports.
-var _ blockqmp.Exporter = (*VM)(nil)
+var (
+	_ blockqmp.Exporter = (*VM)(nil)
+	_ blockqmp.Threads  = (*VM)(nil)
+)
 
 // makeExports makes the list of exports, empty. They end before the nodes go.
 func (v *VM) makeExports() {
 	v.exports = export.New(export.Host{
-		Drive: v.FindNode, Node: v.blocks.graph.Find, Post: v.control.Post, Thread: v.findThread,
+		Drive: v.FindNode, Node: v.blocks.graph.Find, Post: v.control.Post, Thread: v.FindThread,
 		Deleted: func(id string) {
 			events.Emit(v.events, qapi.EventBlockExportDeleted, qapi.BlockExportDeletedEvent{Id: id})
 		},
@@ -34,7 +37,8 @@ func (v *VM) Exports() *export.Registry { return v.exports }
 // IsDrive reports whether there is a drive with an id. Control goroutine only.
 func (v *VM) IsDrive(id string) bool { return v.blocks.find(id) != nil }
 
-func (v *VM) findThread(id string) error {
+// FindThread returns an error if there is no iothread with an id. Control goroutine only.
+func (v *VM) FindThread(id string) error {
 	if o := v.objects.find(id); o == nil || o.Thread == nil {
 		return fmt.Errorf("iothread \"%s\" not found", id)
 	}

@@ -43,6 +43,7 @@ func (v *VM) openMonitors(ctx context.Context) error {
 	blockqmp.RegisterMedia(table, v)
 	blockqmp.RegisterJobs(table, v)
 	blockqmp.RegisterExports(table, v)
+	blockqmp.RegisterThreads(table, v)
 	blockqmp.RegisterChanges(table, v)
 	vmqmp.RegisterSystem(table, v)
 	devqmp.RegisterPCI(table, v.pciHost)

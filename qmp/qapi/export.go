@@ -173,3 +173,22 @@ type BlockdevOptionsNbd struct {
 	ReconnectDelay *uint32 `qapi:"reconnect-delay"`                 // seconds that requests wait for a server that was lost; none by default
 	OpenTimeout    *uint32 `qapi:"open-timeout"`                    // seconds to keep trying for; by default there is one attempt
 }
+
+// CmdBlockdevSetIothread moves a node to a thread. Nodes have no thread of their own here, so
+// that it has no effect beyond its checks.
+//
+//qapi:features unstable
+var CmdBlockdevSetIothread = Command[BlockdevSetIothreadArgs, Empty]{Name: "x-blockdev-set-iothread", Preconfig: true}
+
+// BlockdevSetIothreadArgs is the arguments of x-blockdev-set-iothread.
+type BlockdevSetIothreadArgs struct {
+	NodeName string    `qapi:"node-name"`
+	Iothread StrOrNull `qapi:"iothread"` // an iothread's id, or null for the main one
+	Force    *bool     `qapi:"force"`    // even if the node is in use
+}
+
+// StrOrNull is a string, or null.
+type StrOrNull struct {
+	S *string   `qapi:"s,alternate"`
+	N *NullType `qapi:"n,alternate"`
+}

@@ -957,6 +957,77 @@ func (x *BlockdevOptionsNbd) EncodeQAPI(e *Encoder) {
 	e.EndObject()
 }
 
+// DecodeQAPI implements Decodable.
+func (x *BlockdevSetIothreadArgs) DecodeQAPI(v Value) error {
+	o, err := v.object()
+	if err != nil {
+		return err
+	}
+	if err := x.decodeMembers(&o); err != nil {
+		return err
+	}
+	return o.finish()
+}
+
+func (x *BlockdevSetIothreadArgs) decodeMembers(o *object) error {
+	if m, ok := o.take("node-name"); !ok {
+		return missing("node-name")
+	} else if err := decodeString(m, &x.NodeName); err != nil {
+		return within("node-name", err)
+	}
+	if m, ok := o.take("iothread"); !ok {
+		return missing("iothread")
+	} else if err := x.Iothread.DecodeQAPI(m); err != nil {
+		return within("iothread", err)
+	}
+	if m, ok := o.take("force"); ok {
+		x.Force = new(bool)
+		if err := decodeBool(m, x.Force); err != nil {
+			return within("force", err)
+		}
+	}
+	return nil
+}
+
+// EncodeQAPI implements Encodable.
+func (x *BlockdevSetIothreadArgs) EncodeQAPI(e *Encoder) {
+	e.BeginObject()
+	if x.Force != nil {
+		e.Key("force")
+		e.Bool(*x.Force)
+	}
+	e.Key("node-name")
+	e.String(x.NodeName)
+	e.Key("iothread")
+	x.Iothread.EncodeQAPI(e)
+	e.EndObject()
+}
+
+// DecodeQAPI implements Decodable.
+func (x *StrOrNull) DecodeQAPI(v Value) error {
+	switch v.Kind() {
+	case String:
+		x.S = new(string)
+		return decodeString(v, x.S)
+	case Null:
+		x.N = new(NullType)
+		return x.N.DecodeQAPI(v)
+	}
+	return noneOf("StrOrNull")
+}
+
+// EncodeQAPI implements Encodable.
+func (x *StrOrNull) EncodeQAPI(e *Encoder) {
+	switch {
+	case x.S != nil:
+		e.String(*x.S)
+	case x.N != nil:
+		x.N.EncodeQAPI(e)
+	default:
+		e.Null() // it is nothing
+	}
+}
+
 // exportSchema describes what the file declares.
 var exportSchema = []entity{
 	{name: "SocketAddress", meta: SchemaMetaTypeObject, members: []field{
@@ -1062,6 +1133,15 @@ var exportSchema = []entity{
 		{name: "reconnect-delay", typ: "int", optional: true},
 		{name: "open-timeout", typ: "int", optional: true},
 	}},
+	{name: "BlockdevSetIothreadArgs", meta: SchemaMetaTypeObject, members: []field{
+		{name: "node-name", typ: "str"},
+		{name: "iothread", typ: "StrOrNull"},
+		{name: "force", typ: "bool", optional: true},
+	}},
+	{name: "StrOrNull", meta: SchemaMetaTypeAlternate, members: []field{
+		{name: "s", typ: "str"},
+		{name: "n", typ: "null"},
+	}},
 	{name: "nbd-server-start", meta: SchemaMetaTypeCommand, arg: "NbdServerStartArgs", ret: "Empty"},
 	{name: "nbd-server-add", meta: SchemaMetaTypeCommand, arg: "NbdServerAddOptions", ret: "Empty", features: []string{"deprecated"}},
 	{name: "nbd-server-remove", meta: SchemaMetaTypeCommand, arg: "NbdServerRemoveArgs", ret: "Empty", features: []string{"deprecated"}},
@@ -1070,4 +1150,5 @@ var exportSchema = []entity{
 	{name: "block-export-del", meta: SchemaMetaTypeCommand, arg: "BlockExportDelArgs", ret: "Empty"},
 	{name: "query-block-exports", meta: SchemaMetaTypeCommand, arg: "Empty", ret: "BlockExportInfoList"},
 	{name: "BLOCK_EXPORT_DELETED", meta: SchemaMetaTypeEvent, arg: "BlockExportDeletedEvent"},
+	{name: "x-blockdev-set-iothread", meta: SchemaMetaTypeCommand, arg: "BlockdevSetIothreadArgs", ret: "Empty", features: []string{"unstable"}},
 }

@@ -227,6 +227,8 @@ func WireTypes() []interface {
 		new(TlsCredsX509Properties),
 		new(QCryptoTLSCredsEndpoint),
 		new(BlockdevOptionsNbd),
+		new(BlockdevSetIothreadArgs),
+		new(StrOrNull),
 		new(GetfdArgs),
 		new(ClosefdArgs),
 		new(AddFdArgs),

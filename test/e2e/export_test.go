@@ -51,6 +51,10 @@ func TestExports(t *testing.T) {
 	}
 	v.works(t, "block-export-del", `{"id":"vu"}`)
 	v.event(t, "BLOCK_EXPORT_DELETED")
+	v.works(t, "x-blockdev-set-iothread", `{"node-name":"f","iothread":"io0"}`)
+	v.works(t, "x-blockdev-set-iothread", `{"node-name":"f","iothread":null}`)
+	v.failing(t, "Cannot find iothread io1", "x-blockdev-set-iothread", `{"node-name":"f","iothread":"io1"}`)
+	v.failing(t, "Failed to find node with node-name='x'", "x-blockdev-set-iothread", `{"node-name":"x","iothread":null}`)
 	v.works(t, "nbd-server-remove", `{"name":"d0","mode":"hard"}`)
 	v.event(t, "BLOCK_EXPORT_DELETED")
 	v.works(t, "block-export-del", `{"id":"e0","mode":"hard"}`)
