@@ -136,11 +136,17 @@ func TestStates(t *testing.T) {
 		t.Errorf("%v: a rule is in force until another one is", err)
 	}
 	b.drv.Event(graph.EventL2Load)
+	if err := b.front.Flush(); !errors.Is(err, unix.EIO) {
+		t.Errorf("%v: what failed may have written", err)
+	}
 	if err := b.write(); err != nil {
 		t.Error(err)
 	}
 	if err := b.front.Flush(); !errors.Is(err, unix.EIO) {
 		t.Error(err)
+	}
+	if err := b.front.Flush(); !errors.Is(err, unix.EIO) {
+		t.Errorf("%v: a flush failed, and was not made again", err)
 	}
 }
 

@@ -174,7 +174,7 @@ func TestQuorumErrors(t *testing.T) {
 		for i := range 5 {
 			file := `{"driver":"file","filename":"FILE` + string(rune('0'+i)) + `"}`
 			if i < c.bad {
-				file = `{"driver":"blkdebug","inject-error":[{"event":"write_aio","sector":3},{"event":"none","iotype":"flush"}],"image":` + file + `}`
+				file = `{"driver":"blkdebug","inject-error":[{"event":"write_aio","sector":3},{"event":"write_aio","iotype":"flush"}],"image":` + file + `}`
 			}
 			children += `,{"driver":"raw","node-name":"n` + string(rune('0'+i)) + `","file":` + file + `}`
 		}
@@ -185,6 +185,9 @@ func TestQuorumErrors(t *testing.T) {
 			t.Fatal(err)
 		}
 		u := debugUser(t, n)
+		if err := errors.Join(u.Flush(), u.Writev(8192, [][]byte{make([]byte, 1)}, 0)); err != nil || len(r.lines) > 0 {
+			t.Errorf("%v, %v: there was nothing to flush", err, r.lines)
+		}
 		if err := u.Flush(); !errors.Is(err, c.want) || strings.Join(r.lines, ",") != strings.TrimSuffix(c.said, ",failed q") {
 			t.Errorf("%d bad children: %v, %v", c.bad, err, r.lines)
 		}

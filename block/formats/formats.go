@@ -37,6 +37,8 @@ type Opener struct {
 	Groups *throttle.Groups
 	// Quorum hears what goes wrong in quorums, and of nodes that differ but must not.
 	Quorum quorumdrv.Reports
+	// Complain, unless it is nil, tells the user what went wrong when a node was closed.
+	Complain func(text string)
 	// Print, unless it is nil, tells the user of requests that wait at breakpoints.
 	Print func(text string)
 	// Said hears what QEMU would print when it makes an image, unless it is nil.

@@ -141,3 +141,18 @@ func lists(t blockopts.Tree) blockopts.Tree {
 	}
 	return t
 }
+
+// flatRules has rules be options of their own, as QEMU names nodes by.
+func flatRules(t blockopts.Tree) blockopts.Tree {
+	for _, key := range []string{"inject-error", "set-state"} {
+		list, _ := t[key].([]any)
+		for i := range list {
+			rule, _ := list[i].(blockopts.Tree)
+			t = t.Without(key)
+			for name, v := range rule {
+				t[key+"."+strconv.Itoa(i)+"."+name] = v
+			}
+		}
+	}
+	return t
+}

@@ -50,7 +50,7 @@ func (id identity) filename() string {
 func Filename(n *graph.Node) string { return identify(n).filename() }
 
 func identify(n *graph.Node) identity {
-	own := strongOptions(n)
+	own := flatRules(strongOptions(n))
 	overridden := backingOverridden(n)
 	id := identity{full: own}
 	special := overridden || len(own) > 1 && own["filename"] == nil || len(own) > 2

@@ -57,6 +57,9 @@ func (x *Opener) qcow2(s graph.Spec, o *qapi.BlockdevOptionsQcow2, from inherite
 		s.Children = append(s.Children, graph.Edge{Name: "backing", Role: graph.Backing, Node: backing})
 	}
 	name := s.Name
+	if x.Complain != nil {
+		opt.Unwritten = func(what string, err error) { x.Complain(what + ": " + graph.ErrorText(err)) }
+	}
 	opt.OnCorruption = func(c qcow2.Corruption) {
 		if x.Corrupted != nil {
 			x.Corrupted(name, c)

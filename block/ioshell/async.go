@@ -57,12 +57,12 @@ func (r *run) aioRead(args []string) {
 	began, counted := time.Now(), r.count(account.Read, total(v))
 	r.start(func() error { return r.child.Readv(off, v) }, func(err error) {
 		took := time.Since(began)
+		counted(err)
 		if err != nil {
 			r.printf("readv failed: %s\n", graph.ErrorText(err))
 		} else {
 			r.shell.print(x.result(off, v, took))
 		}
-		counted(err)
 	})
 }
 
@@ -101,13 +101,13 @@ func (r *run) startWrite(x *settings, off, n int64, counted func(error), f func(
 	began := time.Now()
 	r.start(f, func(err error) {
 		took := time.Since(began)
+		counted(err)
 		switch {
 		case err != nil:
 			r.printf("aio_write failed: %s\n", graph.ErrorText(err))
 		case !x.quiet:
 			r.shell.print((&report{"wrote", off, n, took, x.terse}).String())
 		}
-		counted(err)
 	})
 }
 

@@ -84,6 +84,9 @@ type Options struct {
 	DataFile Storage // needed if the header says so
 	// NoRepair leaves a dirty image as it is; it can then only be read.
 	NoRepair bool
+	// Unwritten, unless it is nil, hears what could not be written when the image was closed,
+	// which is no error of Close then.
+	Unwritten func(what string, err error)
 	// Event, unless it is nil, hears what requests come to. It may hold a request up.
 	Event func(Event)
 	// Check opens corrupt and damaged images so that Check can repair them.
@@ -277,8 +280,30 @@ func (im *Image) Close() error {
 	if err == nil {
 		err = im.setClean()
 	}
+	if err == nil {
+		err = im.flushStorage()
+	}
+	if err != nil && im.opt.Unwritten != nil {
+		im.tellUnwritten(err)
+		err = nil
+	}
 	im.broken = errors.New("image is closed")
 	return err
+}
+
+// tellUnwritten tries once more to write what is cached, and tells what cannot be.
+func (im *Image) tellUnwritten(why error) {
+	durable := im.flushStorage()
+	l2, refs := errors.Join(im.l2.flush(), durable), errors.Join(im.refs.cache.flush(), durable)
+	if l2 != nil {
+		im.opt.Unwritten("Failed to flush the L2 table cache", l2)
+	}
+	if refs != nil {
+		im.opt.Unwritten("Failed to flush the refcount block cache", refs)
+	}
+	if l2 == nil && refs == nil {
+		im.opt.Unwritten("Failed to close the image", why)
+	}
 }
 
 // cleaner drops cache entries that two intervals have not touched.

@@ -137,7 +137,7 @@ func (v *VM) opener(writeThrough bool) *formats.Opener {
 			Credentials: func(id string) (*tlscreds.Creds, error) { return v.credentials(id, false) },
 		},
 		Corrupted: func(node string, c qcow2.Corruption) { v.control.Post(func() { v.imageCorrupted(node, c) }) },
-		Quorum:    quorum{v}, Print: v.breakpoints(),
+		Quorum:    quorum{v}, Print: v.breakpoints(), Complain: complain,
 	}
 }
 

@@ -3,6 +3,7 @@ package vm
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,6 +17,9 @@ import (
 )
 
 var _ hmp.Requester = human{}
+
+// complain tells the user what went wrong.
+func complain(text string) { fmt.Fprintf(os.Stderr, "%s: %s\n", filepath.Base(os.Args[0]), text) }
 
 // newShell makes what carries the human monitor's qemu-io out.
 func (v *VM) newShell() *ioshell.Shell {
