@@ -222,12 +222,13 @@ func (b *Bus) answerFor(other *Unit, t *Task) {
 		b.reportLUNs(other, t)
 		return
 	case len(cdb) >= 6 && cdb[0] == opInquiry && cdb[1]&3 == 0 && cdb[2] == 0:
-		answer := [36]byte{0: 0x7f, 2: 5, 3: 0x12, 4: 31} // there can be no unit
+		answer := [36]byte{0: 0x7f, 2: 5, 3: 0x12, 4: 31, 7: 0x12} // there can be no unit
 		if t.LUN == 0 {
 			answer[0] = 0x3f // there is none
 		}
 		pad(answer[8:16], "QEMU")
 		pad(answer[16:32], "QEMU TARGET")
+		copy(answer[32:], "2.5")
 		b.answer(t, answer[:], uint64(binary.BigEndian.Uint16(cdb[3:])))
 		return
 	case len(cdb) >= 6 && cdb[0] == opRequestSense:

@@ -276,6 +276,66 @@ func TestAbort(t *testing.T) {
 	}
 }
 
+// TestParked lets requests fail that stop the machine: they are made again when it goes on,
+// are aborted, or go with their medium.
+func TestParked(t *testing.T) {
+	h := newHost(t)
+	m := scsitest.New(64 << 10)
+	u := h.cd(m, scsi.Hooks{})
+	fail := func(on bool) {
+		m.Lock()
+		defer m.Unlock()
+		if m.Park = on; on {
+			m.Errno = -int32(unix.EIO)
+		} else {
+			m.Errno = 0
+		}
+	}
+	begin := func(n int) {
+		for i := range n {
+			task := newTask(0, hex(t, "28000000000000000100"), nil, 2048)
+			task.Tag = uint64(i)
+			h.submit(u.Address().Target, task)
+		}
+		h.bus.Pause()
+		if len(h.done) != 0 {
+			t.Errorf("%d tasks are done", len(h.done))
+		}
+	}
+	fail(true)
+	begin(4)
+	one := uint64(3)
+	h.bus.Abort(u, &one)
+	if got := <-h.done; got.Tag != 3 || got.Outcome != scsi.Aborted {
+		t.Errorf("task %d: %d", got.Tag, got.Outcome)
+	}
+	fail(false)
+	h.bus.Resume()
+	for range 3 {
+		ok(t, "made again", <-h.done)
+	}
+	fail(true)
+	begin(2)
+	h.bus.ResetUnit(u)
+	for range 2 {
+		if got := <-h.done; got.Outcome != scsi.WasReset {
+			t.Errorf("task %d: %d", got.Tag, got.Outcome)
+		}
+	}
+	h.bus.Resume()
+	h.settle(u)
+	begin(2)
+	if err := u.SetMedium(nil); err != nil {
+		t.Error(err)
+	}
+	h.bus.Resume()
+	for range 2 {
+		if got := <-h.done; got.Status != scsi.CheckCondition || got.Sense.ASC != 0x3a {
+			t.Errorf("without the medium: %+v", got)
+		}
+	}
+}
+
 // TestMediumFails lets the medium break with tasks under way.
 func TestMediumFails(t *testing.T) {
 	h := newHost(t)

@@ -38,7 +38,7 @@ func (d *Unit) inquiry(t *Task) {
 
 // identity returns standard INQUIRY data.
 func (d *Unit) identity() []byte {
-	b := d.room(96)
+	b := d.room(36)
 	b[0] = d.kind
 	if d.removable {
 		b[1] = 0x80

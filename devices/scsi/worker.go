@@ -67,7 +67,7 @@ func (d *Unit) init(m Medium, h Hooks, product string) (*Unit, error) {
 
 const (
 	// maxRequest bounds the bytes of a read or a write.
-	maxRequest = 1 << 30
+	maxRequest = 1<<31 - 1
 	// scratchSize is room for each answer.
 	scratchSize = 4096
 )

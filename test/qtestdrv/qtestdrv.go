@@ -33,13 +33,25 @@ type Driver struct {
 // machine ends with the test.
 func Start(t testing.TB, program string, args ...string) (*Driver, *hvrun.Proc) {
 	t.Helper()
+	return start(t, program, append([]string{"-accel", "qtest"}, args...)...)
+}
+
+// StartPeer is Start of Debian's QEMU, which has no accelerator for qtest: its processors stand
+// still.
+func StartPeer(t testing.TB, args ...string) (*Driver, *hvrun.Proc) {
+	t.Helper()
+	return start(t, hvrun.Tool(t, "qemu-system-x86_64"), append([]string{"-accel", "tcg", "-S"}, args...)...)
+}
+
+func start(t testing.TB, program string, args ...string) (*Driver, *hvrun.Proc) {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "qtest")
 	l, err := net.Listen("unix", path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	p := hvrun.Start(t, program, append([]string{"-accel", "qtest", "-qtest", "unix:" + path, "-qtest-log", "none", "-display", "none"}, args...)...)
+	p := hvrun.Start(t, program, append([]string{"-qtest", "unix:" + path, "-qtest-log", "none", "-display", "none"}, args...)...)
 	if err := l.(*net.UnixListener).SetDeadline(time.Now().Add(hvrun.Patience)); err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ type Virtio struct {
 
 // ring is a split virtqueue (§2.7) and where it lies.
 type ring struct {
+	index             uint16
 	size              uint16
 	desc, avail, used uint64
 	sent              uint16
@@ -47,6 +48,12 @@ const (
 // version is always one, then makes queue 0 at ringAddr in RAM.
 func NewVirtio(f Function, addr, features, ringAddr uint64) *Virtio {
 	f.d.t.Helper()
+	return NewVirtioQueue(f, addr, features, ringAddr, 0)
+}
+
+// NewVirtioQueue is NewVirtio with another queue than 0.
+func NewVirtioQueue(f Function, addr, features, ringAddr uint64, queue uint16) *Virtio {
+	f.d.t.Helper()
 	v := &Virtio{f: f, parts: map[byte]uint64{}}
 	for _, at := range f.Capabilities(vendorCap) {
 		typ := byte(f.Config(at+3, 1))
@@ -69,7 +76,7 @@ func NewVirtio(f Function, addr, features, ringAddr uint64) *Virtio {
 	if v.get(offStatus, 1)&featuresOK == 0 {
 		f.d.t.Fatalf("features %#x are refused, of %#x", features, v.Offered())
 	}
-	v.makeQueue(ringAddr)
+	v.makeQueue(ringAddr, queue)
 	v.set(offStatus, 1, acknowledged|featuresOK|driverOK)
 	return v
 }
@@ -113,10 +120,10 @@ const (
 	ringBytes = 0x1000
 )
 
-func (v *Virtio) makeQueue(addr uint64) {
+func (v *Virtio) makeQueue(addr uint64, index uint16) {
 	v.f.d.t.Helper()
-	v.set(offQSelect, 2, 0)
-	v.queue = ring{size: ringSize, desc: addr, avail: addr + ringBytes, used: addr + 2*ringBytes}
+	v.set(offQSelect, 2, uint64(index))
+	v.queue = ring{index: index, size: ringSize, desc: addr, avail: addr + ringBytes, used: addr + 2*ringBytes}
 	v.f.d.Do("memset %#x %#x 0", addr, 3*ringBytes)
 	v.set(offQSize, 2, ringSize)
 	v.set(offQVector, 2, noInterrupt)
@@ -155,7 +162,7 @@ func (v *Virtio) Send(chain ...Buf) uint32 {
 	d.Store(q.avail+4+2*uint64(q.sent%q.size), 2, 0)
 	q.sent++
 	d.Store(q.avail+2, 2, uint64(q.sent))
-	d.Store(q.notify, 2, 0)
+	d.Store(q.notify, 2, uint64(q.index))
 	d.Await("used buffer", func() bool { return uint16(d.Load(q.used+2, 2)) == q.sent })
 	return uint32(d.Load(q.used+4+8*uint64((q.sent-1)%q.size)+4, 4))
 }

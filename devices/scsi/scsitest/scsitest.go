@@ -5,6 +5,7 @@
 package scsitest
 
 import (
+	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -32,6 +33,7 @@ type Medium struct {
 	Data   []byte
 	Ops    [6]int        // how often each operation came
 	Errno  int32         // of requests, negative; 0 does them
+	Park   bool          // requests that fail wait for Retry
 	Broken error         // of Wait
 	Gate   chan struct{} // requests wait for something on it
 }
@@ -69,6 +71,7 @@ type mediumIO struct {
 	m          *Medium
 	kick, wake int
 	ops        []op
+	parked     []op
 	fds        [2]unix.PollFd
 }
 
@@ -89,11 +92,21 @@ func (io *mediumIO) Wait(block bool, done func(tag uint32, res int32)) error {
 	if err != nil {
 		return err
 	}
+	io.m.Lock()
+	if !io.m.Park {
+		io.ops, io.parked = append(io.ops, io.parked...), io.parked[:0]
+	}
+	io.m.Unlock()
 	moved := len(io.ops) > 0
 	for len(io.ops) > 0 {
 		o := io.ops[len(io.ops)-1]
 		io.ops = io.ops[:len(io.ops)-1]
-		done(o.tag, io.m.do(&o))
+		res := io.m.do(&o)
+		if res < 0 && io.m.Park {
+			io.parked = append(io.parked, o)
+			continue
+		}
+		done(o.tag, res)
 	}
 	timeout := 0
 	if block && !moved {
@@ -145,8 +158,12 @@ func (io *mediumIO) Wake() { _, _ = unix.Write(io.wake, []byte{1, 0, 0, 0, 0, 0,
 // Close gives the descriptor back.
 func (io *mediumIO) Close() error { return unix.Close(io.wake) }
 
-// Parked returns 0: requests do not wait after an error.
-func (io *mediumIO) Parked() int { return 0 }
+// Parked returns how many requests have failed and wait.
+func (io *mediumIO) Parked() int { return len(io.parked) }
 
-// Drop has nothing to give up.
-func (io *mediumIO) Drop(uint32) bool { return false }
+// Drop gives one up.
+func (io *mediumIO) Drop(tag uint32) bool {
+	n := len(io.parked)
+	io.parked = slices.DeleteFunc(io.parked, func(o op) bool { return o.tag == tag })
+	return len(io.parked) < n
+}
