@@ -4,9 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"time"
-
-	"hv/devices/virtio/spin"
 )
 
 // IOThread is an iothread object.
@@ -36,9 +33,4 @@ func (t *IOThread) Check() error {
 		return errors.New("bad thread-pool-min/thread-pool-max values")
 	}
 	return nil
-}
-
-// Rule returns how the thread learns how long to look for work.
-func (t *IOThread) Rule() spin.Rule {
-	return spin.Rule{Max: time.Duration(t.PollMax), Grow: t.PollGrow, Shrink: t.PollShrink}
 }

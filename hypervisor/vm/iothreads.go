@@ -2,10 +2,12 @@ package vm
 
 import (
 	"fmt"
+	"time"
 
 	"hv/devices/ioloop"
 	"hv/devices/qdev"
 	"hv/devices/qom"
+	"hv/devices/virtio/spin"
 	"hv/hypervisor/config"
 	"hv/qmp/qapi"
 )
@@ -15,7 +17,7 @@ func (o *object) start() (err error) {
 	if o.Thread == nil {
 		return nil
 	}
-	if o.loop, err = ioloop.New(o.Thread.Rule()); err == nil {
+	if o.loop, err = ioloop.New(rule(o.Thread)); err == nil {
 		o.apply()
 	}
 	return err
@@ -23,7 +25,7 @@ func (o *object) start() (err error) {
 
 // apply tells the thread, and queues that it will serve, what its properties are now.
 func (o *object) apply() {
-	o.loop.SetRule(o.Thread.Rule())
+	o.loop.SetRule(rule(o.Thread))
 	o.loop.SetBatch(o.Thread.MaxBatch)
 	o.least.Store(o.Thread.PoolMin)
 	o.most.Store(o.Thread.PoolMax)
@@ -99,4 +101,9 @@ func (o *object) change(t config.IOThread) error {
 	*o.Thread = t
 	o.apply()
 	return nil
+}
+
+// rule returns how an iothread learns how long to look for work.
+func rule(t *config.IOThread) spin.Rule {
+	return spin.Rule{Max: time.Duration(t.PollMax), Grow: t.PollGrow, Shrink: t.PollShrink}
 }

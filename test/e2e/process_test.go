@@ -70,7 +70,7 @@ func TestHelp(t *testing.T) {
 	for line, want := range map[string]string{
 		"-version": "hv version", "-help": "-readconfig", "-machine help": "pc-q35-7.2", "-cpu help": "Skylake-Server",
 		"-device help": `name "virtio-blk-pci"`, "-device virtio-net-pci,help": "rx_queue_size=<uint16>", "-object help": "memory-backend-memfd",
-		"-netdev help": "tap", "-chardev help": "socket", "-drive format=help": "raw throttle",
+		"-netdev help": "tap", "-chardev help": "socket", "-drive format=help": "qcow2 quorum raw",
 	} {
 		out, err := exec.Command(hvrun.Binary(t), strings.Fields(line)...).Output()
 		if err != nil || !strings.Contains(string(out), want) {

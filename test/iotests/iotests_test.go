@@ -2,13 +2,16 @@ package iotests
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"reflect"
+	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"hv/test/hvrun"
 )
@@ -111,11 +114,20 @@ func TestStuck(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stat, err := os.ReadFile("/proc/" + string(b) + "/stat")
-	if err == nil && !strings.Contains(string(stat), ") Z ") {
-		t.Errorf("process %s is still there: %s", b, stat)
-	} else if err != nil && !os.IsNotExist(err) && !strings.Contains(err.Error(), syscall.ESRCH.Error()) {
-		t.Error(err)
+	pid, err := strconv.Atoi(string(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fd, err := unix.PidfdOpen(pid, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	// It was killed, and may take a moment to go.
+	if n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 10_000); n != 1 {
+		t.Errorf("process %d is still there: %v", pid, err)
 	}
 }
 
