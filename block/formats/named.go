@@ -199,8 +199,9 @@ const unexpected = "' is unexpected"
 
 // unknownOption has an option that a driver does not know be refused in its name.
 func unknownOption(t blockopts.Tree, err error) error {
-	key, ok := strings.CutPrefix(err.Error(), "Parameter '")
-	if key, ok = strings.CutSuffix(key, unexpected); !ok {
+	key, prefixed := strings.CutPrefix(err.Error(), "Parameter '")
+	key, suffixed := strings.CutSuffix(key, unexpected)
+	if !prefixed || !suffixed {
 		return err
 	}
 	driver, _ := t.Text("driver")

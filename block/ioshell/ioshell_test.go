@@ -75,7 +75,7 @@ func (b *bench) do(_ context.Context, f func()) error {
 func newBench(t *testing.T, image string, o graph.Options) *bench {
 	t.Helper()
 	b := &bench{waits: true}
-	b.shell = New(Config{Out: &b.out, Err: &b.err, Program: "hv", Do: b.do, Post: func(f func()) { go func() { _ = b.do(nil, f) }() }}) //nolint:staticcheck // no context is used
+	b.shell = New(Config{Out: &b.out, Err: &b.err, Program: "hv", Do: b.do, Post: func(f func()) { go func() { _ = b.do(t.Context(), f) }() }})
 	name := func() string { return image }
 	file, err := b.graph.Open(graph.Spec{Name: "file", Driver: "file", Options: o, Filename: name, Open: func([]*graph.Child) (graph.Driver, error) {
 		return filedrv.Open(filedrv.Config{Path: image, Options: o, AutoReadOnly: true, OpenFile: os.OpenFile})

@@ -135,7 +135,7 @@ func TestSnapshotsDeep(t *testing.T) {
 	if got := v.Output(); strings.Contains(got, "torn") || strings.Contains(got, "lost") || strings.Contains(got, "error") {
 		t.Error(got)
 	}
-	v.failing(t, fmt.Sprintf("Node 'n0' is busy: node is used as backing hd of 'n1'"), "blockdev-snapshot-sync",
+	v.failing(t, "Node 'n0' is busy: node is used as backing hd of 'n1'", "blockdev-snapshot-sync",
 		fmt.Sprintf(`{"node-name":"n0","snapshot-file":%q,"snapshot-node-name":"x"}`, image(-1)))
 	v.do(t, "quit")
 	v.ends(t, 0)
