@@ -101,6 +101,16 @@ func (d *Disk) Widen(perm graph.Perm) error {
 // Size returns the length in bytes.
 func (d *Disk) Size() uint64 { return uint64(d.root.Size()) }
 
+// Need has the disk do what perm says with its node, besides what it does by itself, on
+// somebody else's behalf.
+func (d *Disk) Need(perm graph.Perm) error {
+	has, shared := d.root.Perms()
+	if perm&^has == 0 {
+		return nil
+	}
+	return d.root.SetPerm(has|perm, shared)
+}
+
 // ReadOnly reports whether writes are refused.
 func (d *Disk) ReadOnly() bool { return d.readOnly }
 

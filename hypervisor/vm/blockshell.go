@@ -75,8 +75,11 @@ func (t driveTarget) Hold(perm graph.Perm) (*graph.Child, error) {
 	if t.root == nil {
 		return nil, errors.New("No medium found")
 	}
+	if t.disk != nil {
+		return t.root, t.disk.Need(perm)
+	}
 	has, shared := t.root.Perms()
-	if perm&^has == 0 || t.disk != nil && !t.disk.ReadOnly() {
+	if perm&^has == 0 {
 		return t.root, nil
 	}
 	if t.disk != nil {
