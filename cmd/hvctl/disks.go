@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"hv/qmp/client"
@@ -159,7 +160,7 @@ func (f *forest) name(id int64) (name, kind string) {
 	return "", ""
 }
 
-// children returns the children of a node, in the graph's order.
+// children returns the children of a node: its file comes first, and what is below it last.
 func (f *forest) children(of string) (out []edge) {
 	for _, e := range f.graph.Edges {
 		parent, kind := f.name(e.Parent)
@@ -167,6 +168,8 @@ func (f *forest) children(of string) (out []edge) {
 			out = append(out, edge{e.Name, child})
 		}
 	}
+	rank := func(e edge) int { return map[string]int{"file": -1, "backing": 1}[e.label] }
+	slices.SortStableFunc(out, func(a, b edge) int { return rank(a) - rank(b) })
 	return out
 }
 

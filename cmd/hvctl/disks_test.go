@@ -20,7 +20,7 @@ var vmDisks = [3]string{`[
 {"id":3,"type":"block-driver","name":"#block002"},{"id":4,"type":"block-driver","name":"#block001"},
 {"id":5,"type":"block-driver","name":"#block000"},{"id":6,"type":"block-driver","name":"shared"},
 {"id":7,"type":"block-driver","name":"spare"},{"id":8,"type":"block-job","name":"j0"}],"edges":[
-{"parent":1,"child":2,"name":"root"},{"parent":2,"child":5,"name":"file"},{"parent":2,"child":3,"name":"backing"},
+{"parent":1,"child":2,"name":"root"},{"parent":2,"child":3,"name":"backing"},{"parent":2,"child":5,"name":"file"},
 {"parent":3,"child":4,"name":"file"},{"parent":6,"child":7,"name":"file"},{"parent":8,"child":3,"name":"main node"}]}`}
 
 const vmTree = `d0 (/machine/peripheral/vd0/virtio-backend)

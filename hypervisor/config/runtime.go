@@ -1,6 +1,8 @@
 package config
 
 import (
+	"cmp"
+	"fmt"
 	"strconv"
 
 	"hv/devices/qdev"
@@ -21,6 +23,22 @@ func (c *Config) NewDevice(args qapi.DeviceAddArgs) (*qdev.Instance, error) {
 		flattenValue(string(k.Text()), m, &ps)
 	}
 	return c.newDevice(ps)
+}
+
+// NewDrive returns the drive that options of -drive describe, which no device gets by that.
+func (c *Config) NewDrive(text string) (*Drive, error) {
+	ps, err := parsePairs(text, "")
+	if err != nil {
+		return nil, err
+	}
+	if kind, _ := ps.get("if"); kind != "none" {
+		return nil, fmt.Errorf("Can't hot-add drive to type %s", cmp.Or(kind, "virtio"))
+	}
+	p := &parser{cfg: &Config{Snapshot: c.Snapshot}}
+	if err := p.buildDrive(text, ps); err != nil {
+		return nil, err
+	}
+	return &p.cfg.Drives[0], nil
 }
 
 // newDevice returns the device that pairs describe.

@@ -54,10 +54,6 @@ func blockCommands() []*command {
 			params: "device bps bps_rd bps_wr iops iops_rd iops_wr", help: "limit a device's bytes and operations a second",
 			needs: []string{"block_set_io_throttle", "query-block"}, run: (*call).throttle,
 		},
-		{
-			name: "drive_del", args: "id:block", params: "device", help: "remove a block node",
-			needs: []string{"blockdev-del"}, run: func(c *call) error { return c.query("blockdev-del", obj{"node-name": c.args.str("id")}, nil) },
-		},
 	}
 	for _, job := range []string{"complete", "pause", "resume"} {
 		list = append(list, &command{

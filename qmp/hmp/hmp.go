@@ -67,7 +67,7 @@ func New(caller Caller) *Monitor {
 	m.machine, _ = caller.(Machine)
 	m.informer, _ = caller.(Informer)
 	m.info = m.available(infoCommands())
-	m.commands = m.available(slices.Concat(baseCommands(), runCommands(), memoryCommands(), deviceCommands(), blockCommands(), requestCommands(), migrateCommands()))
+	m.commands = m.available(slices.Concat(baseCommands(), runCommands(), memoryCommands(), deviceCommands(), blockCommands(), driveCommands(), requestCommands(), migrateCommands()))
 	return m
 }
 
@@ -93,6 +93,10 @@ func (m *Monitor) has(c *command) bool {
 			if _, ok := m.caller.(Requester); !ok {
 				return false
 			}
+		case n == needsDrives:
+			if _, ok := m.caller.(Drives); !ok {
+				return false
+			}
 		case strings.HasPrefix(n, needsInfo):
 			if m.informer == nil || m.informer.Info(n[len(needsInfo):]) == nil {
 				return false
@@ -108,6 +112,7 @@ func (m *Monitor) has(c *command) bool {
 const (
 	needsMachine   = "<machine>"
 	needsRequester = "<requester>"
+	needsDrives    = "<drives>"
 	needsInfo      = "<info>" // followed by the topic
 )
 

@@ -140,7 +140,7 @@ func TestNamesAndNeedsOfTheTable(t *testing.T) {
 		}
 	}
 	check("info ", infoCommands())
-	check("", slices.Concat(baseCommands(), runCommands(), memoryCommands(), deviceCommands(), blockCommands(), migrateCommands()))
+	check("", slices.Concat(baseCommands(), runCommands(), memoryCommands(), deviceCommands(), blockCommands(), driveCommands(), migrateCommands()))
 }
 
 // TestWhatIsAsked sees lines become QMP commands.
@@ -193,7 +193,7 @@ func TestWhatIsAsked(t *testing.T) {
 		"chardev-add tty,id=c,path=/d":                            `chardev-add {"backend":{"data":{"device":"/d"},"type":"serial"},"id":"c"}`,
 	} {
 		f := &fake{results: map[string]string{}}
-		for _, c := range slices.Concat(runCommands(), memoryCommands(), deviceCommands(), blockCommands(), migrateCommands()) {
+		for _, c := range slices.Concat(runCommands(), memoryCommands(), deviceCommands(), blockCommands(), driveCommands(), migrateCommands()) {
 			for _, n := range c.needs {
 				f.results[n] = "{}"
 			}
