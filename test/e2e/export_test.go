@@ -59,8 +59,19 @@ func TestExports(t *testing.T) {
 	v.event(t, "BLOCK_EXPORT_DELETED")
 	v.works(t, "block-export-del", `{"id":"e0","mode":"hard"}`)
 	v.event(t, "BLOCK_EXPORT_DELETED")
-	v.works(t, "blockdev-del", `{"node-name":"f"}`)
 	v.works(t, "nbd-server-stop", `{}`)
+	for _, line := range []string{"nbd_server_start -a -w unix:" + socket, "nbd_server_add -w f more", "nbd_server_remove more"} {
+		if text := v.human(t, line); text != "" {
+			t.Errorf("%s: %s", line, text)
+		}
+	}
+	if out := tool(t, "nbdinfo", "--list", "nbd+unix://?socket="+socket); !strings.Contains(out, `export="d0"`) || strings.Contains(out, `export="more"`) {
+		t.Error(out)
+	}
+	if text := v.human(t, "nbd_server_stop"); text != "" {
+		t.Error(text)
+	}
+	v.works(t, "blockdev-del", `{"node-name":"f"}`)
 	v.do(t, "quit")
 	v.ends(t, 0)
 }
