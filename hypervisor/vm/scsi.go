@@ -113,7 +113,7 @@ func (v *VM) addUnit(in *qdev.Instance, c *scsi.Config, readOnly bool, make func
 		}
 	}
 	in.Later(s.close)
-	if s.unit, err = make(s.medium(), scsi.Hooks{Moved: s.moved}); err != nil {
+	if s.unit, err = make(s.medium(), scsi.Hooks{Moved: s.movedByGuest}); err != nil {
 		return err
 	}
 	in.Later(s.unit.Close)

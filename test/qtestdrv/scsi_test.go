@@ -153,3 +153,29 @@ func TestSCSIErrors(t *testing.T) {
 		t.Errorf("the image has not what was written: %v", err)
 	}
 }
+
+// TestGuestMovesTray has the machine tell of a tray that its guest opens and closes.
+func TestGuestMovesTray(t *testing.T) {
+	d, _, c := withQMP(t, "-device", "virtio-scsi-pci,addr=4.0,id=s", "-device", "scsi-cd,id=cd")
+	bus := NewVirtioQueue(d.Function(4, 0), barAt, 0, ringAt, 2)
+	unit(d, bus, 0, "000000000000", nil) // was switched on
+	for _, x := range []struct {
+		cdb  string
+		open bool
+	}{{"1b0000000200", true}, {"1b0000000300", false}} {
+		if got := unit(d, bus, 0, x.cdb, nil).what; got != "response 0, status 0" {
+			t.Errorf("%s: %s", x.cdb, got)
+		}
+		for e := range c.Events() {
+			if e.Name != "DEVICE_TRAY_MOVED" {
+				continue
+			}
+			var moved qapi.DeviceTrayMovedEvent
+			if err := moved.DecodeQAPI(e.Data); err != nil || moved.Id != "cd" || moved.TrayOpen != x.open {
+				t.Errorf("%+v, %v", moved, err)
+			}
+			break
+		}
+	}
+	call(t, c, qapi.CmdBlockdevOpenTray, qapi.BlockdevOpenTrayArgs{Id: new("cd")})
+}
