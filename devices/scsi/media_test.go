@@ -75,6 +75,9 @@ func TestChangeMedium(t *testing.T) {
 	if first() != 1 {
 		t.Error("a medium that came while the machine stood still is not there")
 	}
+	if old.Lifts == 0 || old.Lifts != old.Drops || fresh.Lifts == 0 || fresh.Lifts != fresh.Drops {
+		t.Errorf("limits lifted %d and %d times, %d and %d of them taken back", old.Lifts, fresh.Lifts, old.Drops, fresh.Drops)
+	}
 }
 
 // TestGuestEjects opens and closes the tray as the guest does.

@@ -107,6 +107,7 @@ func (d *Unit) Resume() { d.set(pump.Running) }
 func (d *Unit) set(s pump.State) {
 	d.life.Lock()
 	defer d.life.Unlock()
+	defer d.lift()()
 	d.want = s
 	d.ask(s)
 }
@@ -117,14 +118,22 @@ type lifter interface {
 	Drop()
 }
 
+// lift has no request wait for limits until the function is called that it returns. The
+// caller holds life.
+func (d *Unit) lift() (drop func()) {
+	l, ok := d.medium.(lifter)
+	if !ok {
+		return func() {}
+	}
+	l.Lift()
+	return l.Drop
+}
+
 // still runs f while the worker stands still, with no request under way that is not parked.
 func (d *Unit) still(f func()) {
 	d.life.Lock()
 	defer d.life.Unlock()
-	if l, ok := d.medium.(lifter); ok {
-		l.Lift()
-		defer l.Drop()
-	}
+	defer d.lift()()
 	if d.host != nil && !d.closed {
 		d.ask(pump.Paused)
 		defer d.ask(d.want)

@@ -53,7 +53,16 @@ func (s *slot) medium() scsi.Medium {
 // close gives the hold up, if there is one.
 func (s *slot) close() error { return s.vm.dropDisk(s.drive) }
 
-// moved tells of the tray.
+// movedByGuest tells of the tray that the guest moved, on the unit's thread.
+func (s *slot) movedByGuest(open bool) {
+	s.vm.control.Post(func() {
+		if s.drive.slot == s { // it may have gone meanwhile
+			s.moved(open)
+		}
+	})
+}
+
+// moved tells of the tray. Control goroutine only.
 func (s *slot) moved(open bool) {
 	events.Emit(s.vm.events, qapi.EventDeviceTrayMoved, qapi.DeviceTrayMovedEvent{Device: s.drive.id, Id: s.drive.title(), TrayOpen: open})
 }

@@ -40,7 +40,11 @@ func makeSCSI(v *VM, in *qdev.Instance, c *scsiConfig) (virtio.Device, error) {
 		o.users++
 		in.Later(func() error { o.users--; return nil })
 	}
-	return virtioscsi.New(c.Config, v.cfg.SMP.CPUs)
+	d, err := virtioscsi.New(c.Config, v.cfg.SMP.CPUs)
+	if err == nil {
+		c.NumQueues = d.NumQueues()
+	}
+	return d, err
 }
 
 // scsiBus returns the adapter whose bus has a name: its id with .0, or scsi.N; the first
@@ -109,7 +113,7 @@ func (v *VM) addUnit(in *qdev.Instance, c *scsi.Config, readOnly bool, make func
 		}
 	}
 	in.Later(s.close)
-	if s.unit, err = make(s.medium(), scsi.Hooks{Moved: s.moved}); err != nil {
+	if s.unit, err = make(s.medium(), scsi.Hooks{Moved: s.movedByGuest}); err != nil {
 		return err
 	}
 	in.Later(s.unit.Close)
@@ -117,6 +121,7 @@ func (v *VM) addUnit(in *qdev.Instance, c *scsi.Config, readOnly bool, make func
 	if err := adapter.Bus().Add(s.unit); err != nil {
 		return err
 	}
+	c.Address = s.unit.Address()
 	in.Later(func() error {
 		adapter.Bus().Remove(s.unit)
 		adapter.Unplugged(s.unit)

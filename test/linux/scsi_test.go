@@ -62,7 +62,7 @@ func scsiUnits(t *testing.T) {
 	socket := dir + "/qmp"
 	p := start(t, hvrun.Binary(t), join(machine(2, 512), kernel(units, "quiet"), []string{
 		"-qmp", "unix:" + socket + ",server=on,wait=off", "-device", "virtio-scsi-pci,id=s",
-		"-drive", "if=none,id=d,format=raw,file=" + hvrun.Image(t, dir, 64), "-device", "scsi-hd,drive=d,id=disk",
+		"-drive", "if=none,id=d,format=raw,discard=unmap,file=" + hvrun.Image(t, dir, 64), "-device", "scsi-hd,drive=d,id=disk",
 		"-drive", "if=none,id=c,format=raw,media=cdrom,file=" + first, "-device", "scsi-cd,drive=c,id=cd",
 		"-drive", "if=none,id=more,format=raw,file=" + hvrun.Image(t, dir, 16),
 	})...)

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"hv/qmp/qapi"
 	"hv/test/hvrun"
 )
 
@@ -111,4 +112,70 @@ func TestSCSIAnswers(t *testing.T) {
 			t.Errorf("unit %d, %s:\n%x\nQEMU's\n%x", q.target, q.cdb, ours.data[:n], theirs.data[:n])
 		}
 	}
+}
+
+// TestSCSIErrors lets a write fail, which stops the machine, until it goes on; and has the
+// unit say what failed where that is the policy.
+func TestSCSIErrors(t *testing.T) {
+	image := hvrun.Image(t, t.TempDir(), 1)
+	medium := "driver=raw,node-name=%s,file.driver=blkdebug,file.image.driver=file,file.image.filename=" + image +
+		",file.image.locking=off,file.inject-error.0.event=none,file.inject-error.0.iotype=write,file.inject-error.0.errno=28,file.inject-error.0.once=on"
+	d, _, c := withQMP(t, "-device", "virtio-scsi-pci,addr=4.0,id=s", "-blockdev", fmt.Sprintf(medium, "a"), "-blockdev", fmt.Sprintf(medium, "b"),
+		"-device", "scsi-hd,drive=a,id=stops,share-rw=on,werror=stop", "-device", "scsi-hd,drive=b,id=tells,share-rw=on,werror=report")
+	bus := NewVirtioQueue(d.Function(4, 0), barAt, 0, ringAt, 2)
+	for target := range byte(2) {
+		unit(d, bus, target, "000000000000", nil) // was switched on
+	}
+	block := bytes.Repeat([]byte{5}, 512)
+	if got := unit(d, bus, 1, "2a000000000700000100", block).what; got != "response 0, status 2, sense 7/27/07" {
+		t.Errorf("reported: %s", got)
+	}
+	if got := unit(d, bus, 1, "2a000000000700000100", block).what; got != "response 0, status 0" {
+		t.Errorf("once more: %s", got)
+	}
+	states := make(chan qapi.RunState, 1)
+	go func() {
+		for e := range c.Events() {
+			if e.Name == "STOP" {
+				states <- call(t, c, qapi.CmdQueryStatus, qapi.Empty{}).Status
+				call(t, c, qapi.CmdCont, qapi.Empty{})
+				return
+			}
+		}
+	}()
+	if got := unit(d, bus, 0, "2a000000000900000100", block).what; got != "response 0, status 0" {
+		t.Errorf("made again: %s", got)
+	}
+	if s := <-states; s != qapi.RunStateIoError {
+		t.Errorf("the machine was %s", s)
+	}
+	if b, err := os.ReadFile(image); err != nil || !bytes.Equal(b[9*512:10*512], block) {
+		t.Errorf("the image has not what was written: %v", err)
+	}
+}
+
+// TestGuestMovesTray has the machine tell of a tray that its guest opens and closes.
+func TestGuestMovesTray(t *testing.T) {
+	d, _, c := withQMP(t, "-device", "virtio-scsi-pci,addr=4.0,id=s", "-device", "scsi-cd,id=cd")
+	bus := NewVirtioQueue(d.Function(4, 0), barAt, 0, ringAt, 2)
+	unit(d, bus, 0, "000000000000", nil) // was switched on
+	for _, x := range []struct {
+		cdb  string
+		open bool
+	}{{"1b0000000200", true}, {"1b0000000300", false}} {
+		if got := unit(d, bus, 0, x.cdb, nil).what; got != "response 0, status 0" {
+			t.Errorf("%s: %s", x.cdb, got)
+		}
+		for e := range c.Events() {
+			if e.Name != "DEVICE_TRAY_MOVED" {
+				continue
+			}
+			var moved qapi.DeviceTrayMovedEvent
+			if err := moved.DecodeQAPI(e.Data); err != nil || moved.Id != "cd" || moved.TrayOpen != x.open {
+				t.Errorf("%+v, %v", moved, err)
+			}
+			break
+		}
+	}
+	call(t, c, qapi.CmdBlockdevOpenTray, qapi.BlockdevOpenTrayArgs{Id: new("cd")})
 }

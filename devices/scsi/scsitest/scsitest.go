@@ -34,6 +34,8 @@ type Medium struct {
 	Ops    [6]int        // how often each operation came
 	Errno  int32         // of requests, negative; 0 does them
 	Park   bool          // requests that fail wait for Retry
+	Lifts  int           // how often Lift was called
+	Drops  int           // how often Drop was
 	Broken error         // of Wait
 	Gate   chan struct{} // requests wait for something on it
 }
@@ -50,6 +52,20 @@ func (m *Medium) Size() uint64 {
 
 // ReadOnly reports whether writes are refused.
 func (m *Medium) ReadOnly() bool { return m.Protected }
+
+// Lift has requests wait for no limits until Drop, of which there are none.
+func (m *Medium) Lift() {
+	m.Lock()
+	defer m.Unlock()
+	m.Lifts++
+}
+
+// Drop takes a Lift back.
+func (m *Medium) Drop() {
+	m.Lock()
+	defer m.Unlock()
+	m.Drops++
+}
 
 // NewIO makes a way to the medium.
 func (m *Medium) NewIO(kick int, depth uint32) (scsi.IO, error) {

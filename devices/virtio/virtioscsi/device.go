@@ -86,6 +86,9 @@ func (d *Device) QueueSizes() []uint16 {
 	return sizes
 }
 
+// NumQueues returns how many request queues there are.
+func (d *Device) NumQueues() uint32 { return d.cfg.NumQueues }
+
 // Bus returns the units.
 func (d *Device) Bus() *scsi.Bus { return d.bus }
 
