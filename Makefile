@@ -52,7 +52,7 @@ bench: deps build ## every benchmark, and hv beside Debian's QEMU
 	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 60m ./test/peer ./test/linux
 
 soak: deps build ## the full counts behind the samples that `make test` takes; hours
-	HV_SOAK=1 $(GO) test -timeout 12h -v ./test/...
+	HV_SOAK=1 $(GO) test -timeout 12h -v ./test/... ./block/... ./qmp/server
 
 fuzz: ## every fuzz target for FUZZTIME (10m) each
 	test/fuzz $(FUZZTIME)
