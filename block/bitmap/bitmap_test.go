@@ -121,9 +121,9 @@ func (m *model) compare(t *testing.T, b *Bitmap) {
 
 // TestRandom compares bitmaps with models of them under random changes.
 func TestRandom(t *testing.T) {
-	for seed := range uint64(60) {
+	for seed := range uint64(200) {
 		r := rand.New(rand.NewPCG(seed, 7))
-		size := r.Int64N(24<<20) + 1
+		size := 1 + r.Int64N(1<<(10+r.IntN(16)))
 		type pair struct {
 			b *Bitmap
 			m *model
@@ -147,7 +147,7 @@ func TestRandom(t *testing.T) {
 				x.b.Merge(y.b)
 				x.m.merge(y.m)
 			case 2:
-				size = r.Int64N(24<<20) + 1
+				size = 1 + r.Int64N(1<<(10+r.IntN(16)))
 				for _, y := range all {
 					if err := y.b.Resize(size); err != nil {
 						t.Fatal(err)

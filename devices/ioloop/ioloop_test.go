@@ -12,7 +12,7 @@ import (
 
 // counter is a task that has work when its descriptor is signalled.
 type counter struct {
-	fd      int
+	fd      [1]int
 	version int
 	want    atomic.Int64
 	done    atomic.Int64
@@ -27,7 +27,7 @@ func newCounter(t testing.TB) *counter {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { unix.Close(fd) })
-	return &counter{fd: fd}
+	return &counter{fd: [1]int{fd}}
 }
 
 func (c *counter) Serve() Outcome {
@@ -41,11 +41,11 @@ func (c *counter) Serve() Outcome {
 
 func (c *counter) Ready() bool                      { return c.done.Load() < c.want.Load() }
 func (c *counter) Sleep() bool                      { c.slept.Add(1); return !c.Ready() }
-func (c *counter) Descriptors() ([]int, int, error) { return []int{c.fd}, c.version, nil }
+func (c *counter) Descriptors() ([]int, int, error) { return c.fd[:], c.version, nil }
 
 func (c *counter) add(n int64) {
 	c.want.Add(n)
-	_, _ = unix.Write(c.fd, one)
+	_, _ = unix.Write(c.fd[0], one)
 }
 
 func (c *counter) await(t testing.TB) {

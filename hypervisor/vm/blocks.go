@@ -243,6 +243,7 @@ func makeBlk(v *VM, in *qdev.Instance, c *blkConfig) (virtio.Device, error) {
 	if err != nil {
 		return nil, err
 	}
+	d.thread = c.IOThread
 	cfg := disk.Config{ShareRW: c.ShareRW, WriteThrough: d.writeThrough, Policy: errorPolicy(c.ReadError, c.WriteError)}
 	if thread != nil {
 		cfg.Carriers = thread.carriers

@@ -42,7 +42,7 @@ func (m *medium) NewIO(kick int, depth uint32) (IO, error) {
 		return nil, m.refuse
 	}
 	fd, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
-	return &mediumIO{m: m, kick: kick, wake: fd, ops: make([]op, 0, depth)}, err
+	return &mediumIO{m: m, kick: kick, wake: fd, watched: [2]int{kick, fd}, ops: make([]op, 0, depth)}, err
 }
 
 type op struct {
@@ -57,6 +57,7 @@ type mediumIO struct {
 	kick, wake int
 	ops        []op
 	fds        [2]unix.PollFd
+	watched    [2]int
 }
 
 func (io *mediumIO) Submit(code uint8, tag uint32, off, n int64, bufs [][]byte) error {
@@ -107,7 +108,7 @@ func (m *medium) parks(o op) bool {
 	return m.park
 }
 
-func (io *mediumIO) Descriptors() ([]int, int, error) { return []int{io.kick, io.wake}, 0, nil }
+func (io *mediumIO) Descriptors() ([]int, int, error) { return io.watched[:], 0, nil }
 
 func (io *mediumIO) Parked() int {
 	io.m.mu.Lock()
