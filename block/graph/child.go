@@ -206,6 +206,10 @@ func (n *Node) lifters(all []Lifter) []Lifter {
 	return all
 }
 
+// Lift has none of a front end's requests wait for limits, its own and those below, until
+// drop is called.
+func (c *Child) Lift() (drop func()) { return lift([]*Child{c}) }
+
 // Lifters returns who holds requests back below a front end, until that is drained.
 func (c *Child) Lifters() []Lifter { return c.node.lifters(nil) }
 

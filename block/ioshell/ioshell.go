@@ -285,8 +285,27 @@ func (s *Shell) Settle(waiting func() int, limit time.Duration) {
 	}
 }
 
-// quiet waits for all asynchronous requests.
+// lift has no request wait for limits until drop is called.
+func (r *run) lift() (drop func()) {
+	var drops []func()
+	_ = r.on(func() error {
+		r.shell.mu.Lock()
+		defer r.shell.mu.Unlock()
+		for x := range r.shell.runs {
+			drops = append(drops, x.child.Lift())
+		}
+		return nil
+	})
+	return func() {
+		for _, f := range drops {
+			f()
+		}
+	}
+}
+
+// quiet waits for all asynchronous requests, as a drain does.
 func (r *run) quiet() {
+	defer r.lift()()
 	r.shell.mu.Lock()
 	idle := r.shell.idle
 	r.shell.mu.Unlock()
