@@ -78,8 +78,12 @@ func (im *Image) readsZero(off, n int64) (m int64, zero bool, err error) {
 // zeroWhole makes [lo, hi), which is whole subclusters, zeroes; end is where the disk does.
 func (im *Image) zeroWhole(lo, hi, end int64, f Flags) error {
 	g := &im.geo
-	if im.hdr.Version < 3 && (im.backing != nil || f&MayUnmap == 0) {
-		return im.zeroData(lo, end-lo, f)
+	if im.hdr.Version < 3 {
+		// There are no zero clusters, but what is not there reads as zeroes.
+		if im.backing != nil {
+			return im.zeroData(lo, end-lo, f)
+		}
+		f |= MayUnmap
 	}
 	if g.external && im.hdr.Autoclear&AutoclearRawData != 0 {
 		if err := im.data.WriteZeroes(lo, end-lo, f&MayUnmap != 0); err != nil {
