@@ -12,7 +12,7 @@ func TestParseJSON(t *testing.T) {
 	for text, want := range map[string]Tree{
 		`{}`: {},
 		`{'node-name': 'a"b', "x": "it's", 'y': 'it\'s \\ \n'}`: {"node-name": `a"b`, "x": "it's", "y": "it's \\ \n"},
-		`{"a.b": "c", "a": {"d": null, "e.f": true}}`:             {"a": Tree{"b": "c", "d": nil, "e": Tree{"f": true}}},
+		`{"a.b": "c", "a": {"d": null, "e.f": true}}`:           {"a": Tree{"b": "c", "d": nil, "e": Tree{"f": true}}},
 	} {
 		if got, err := ParseJSON(text); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: %#v, %v", text, got, err)
