@@ -51,6 +51,12 @@ type Backing interface {
 	Size() int64
 }
 
+// ZeroTeller is a backing image that may know what reads as zeroes without reading.
+type ZeroTeller interface {
+	// ReadsZero tells whether a range, which is within Size, is known to.
+	ReadsZero(off, n int64) bool
+}
+
 // Flags change what a request does.
 type Flags uint32
 

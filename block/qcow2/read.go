@@ -18,13 +18,21 @@ func (im *Image) Readv(off int64, v [][]byte) error {
 	}
 	im.mu.Lock()
 	l, err := im.begin()
-	im.mu.Unlock()
 	if err != nil {
+		im.mu.Unlock()
 		return fmt.Errorf("qcow2: %w", err)
 	}
-	r := im.getReq()
-	err = im.read(r, off, n, v)
-	im.putReq(r)
+	m, err := im.lookup(off, n)
+	im.mu.Unlock()
+	switch {
+	case err != nil:
+	case m.n == n:
+		err = im.readRun(off, m, v) // as most requests are: of one kind
+	default:
+		r := im.getReq()
+		err = im.read(r, off, n, v)
+		im.putReq(r)
+	}
 	im.end(l)
 	if err != nil {
 		return fmt.Errorf("qcow2: read at %d: %w", off, err)

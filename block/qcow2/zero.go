@@ -29,15 +29,70 @@ func (im *Image) zeroRange(off, n int64, f Flags) error {
 		hi = (end + unit - 1) &^ (unit - 1)
 	}
 	if lo >= hi {
-		return im.zeroData(off, n, f)
+		return im.zeroParts(off, n, unit, f)
 	}
-	if err := im.zeroData(off, lo-off, f); err != nil {
+	if err := im.zeroParts(off, lo-off, unit, f); err != nil {
 		return err
 	}
 	if err := im.zeroWhole(lo, hi, min(hi, end), f); err != nil {
 		return err
 	}
-	return im.zeroData(hi, max(end-hi, 0), f)
+	return im.zeroParts(hi, max(end-hi, 0), unit, f)
+}
+
+// zeroParts makes parts of clusters or subclusters zeroes: by making all of them zeroes, if
+// the rest reads so, too.
+func (im *Image) zeroParts(off, n, unit int64, f Flags) error {
+	for n > 0 {
+		lo := off &^ (unit - 1)
+		m := min(lo+unit-off, n)
+		done, err := false, error(nil)
+		if im.hdr.Version >= 3 && im.restZero(lo, lo+unit, off, off+m) {
+			done, err = im.zeroBare(lo, lo+unit, f)
+		}
+		if !done && err == nil {
+			err = im.zeroData(off, m, f)
+		}
+		if err != nil {
+			return err
+		}
+		off, n = off+m, n-m
+	}
+	return nil
+}
+
+// restZero tells whether the backing image is known to read as zeroes in [lo, hi) but for
+// [a, b).
+func (im *Image) restZero(lo, hi, a, b int64) bool {
+	im.mu.Lock()
+	below := im.backing
+	im.mu.Unlock()
+	if below == nil {
+		return true
+	}
+	t, ok := below.(ZeroTeller)
+	zero := func(lo, hi int64) bool {
+		hi = min(hi, below.Size())
+		return lo >= hi || ok && t.ReadsZero(lo, hi-lo)
+	}
+	return zero(lo, a) && zero(b, hi)
+}
+
+// zeroBare makes a cluster or subcluster zeroes if nothing has been written to it.
+func (im *Image) zeroBare(lo, hi int64, f Flags) (done bool, err error) {
+	g := &im.geo
+	err = im.eachCluster(lo, hi, func(s *slice, at int64) {
+		a, b := max(lo-at, 0)/g.subSize, min(hi-at, g.clusterSize)/g.subSize
+		switch k := g.kind(s.get(s.i), int(a)); {
+		case k.zero(), k == unallocated, k == unallocHosted:
+			im.zeroEntry(s, int(a), int(b), f&MayUnmap != 0)
+			done = true
+		}
+	}, func(int64, int64) error { return nil })
+	if err == nil && done && g.external && im.hdr.Autoclear&AutoclearRawData != 0 {
+		err = im.data.WriteZeroes(lo, min(hi, im.Size())-lo, f&MayUnmap != 0)
+	}
+	return done, err
 }
 
 // zeroData writes zeroes where something else is read now.
@@ -72,14 +127,18 @@ func (im *Image) readsZero(off, n int64) (m int64, zero bool, err error) {
 		return 0, false, err
 	}
 	bare := r.kind == unallocated || r.kind == unallocHosted
-	return r.n, r.kind.zero() || bare && (im.backing == nil || off >= im.backing.Size()), nil
+	return r.n, r.kind.zero() || bare && im.backing == nil, nil
 }
 
 // zeroWhole makes [lo, hi), which is whole subclusters, zeroes; end is where the disk does.
 func (im *Image) zeroWhole(lo, hi, end int64, f Flags) error {
 	g := &im.geo
-	if im.hdr.Version < 3 && (im.backing != nil || f&MayUnmap == 0) {
-		return im.zeroData(lo, end-lo, f)
+	if im.hdr.Version < 3 {
+		// There are no zero clusters, but what is not there reads as zeroes.
+		if im.backing != nil {
+			return im.zeroData(lo, end-lo, f)
+		}
+		f |= MayUnmap
 	}
 	if g.external && im.hdr.Autoclear&AutoclearRawData != 0 {
 		if err := im.data.WriteZeroes(lo, end-lo, f&MayUnmap != 0); err != nil {

@@ -12,7 +12,7 @@ import (
 func (d *Driver) SetBacking(c *graph.Child) {
 	d.opt.Backing = nil
 	if c != nil {
-		d.opt.Backing = c
+		d.opt.Backing = below{c}
 	}
 	d.image.SetBacking(d.opt.Backing)
 }

@@ -34,7 +34,7 @@ func Open(opt qcow2.Options, file, data, backing *graph.Child) (*Driver, error) 
 		opt.DataFile, d.data = Storage{data}, data
 	}
 	if backing != nil {
-		opt.Backing = backing
+		opt.Backing = below{backing}
 	}
 	if err := d.open(opt); err != nil {
 		return nil, err

@@ -15,3 +15,18 @@ func (s Storage) WriteZeroes(off, n int64, unmap bool) error {
 	}
 	return s.Child.WriteZeroes(off, n, 0)
 }
+
+// below is a backing node.
+type below struct{ *graph.Child }
+
+// ReadsZero tells whether a range is known to read as zeroes.
+func (b below) ReadsZero(off, n int64) bool {
+	for n > 0 {
+		e, _, err := b.StatusAbove(off, n)
+		if err != nil || e.N < 1 || e.Status&graph.Zero == 0 {
+			return false
+		}
+		off, n = off+e.N, n-e.N
+	}
+	return true
+}

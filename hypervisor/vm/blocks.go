@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 
 	"hv/block/blockqmp"
@@ -213,11 +214,12 @@ func (v *VM) imageCorrupted(node string, c qcow2.Corruption) {
 			}
 		}
 	}
+	text := fmt.Sprintf("qcow2: Image is corrupt: %s; further non-fatal corruption events will be suppressed", c.Message)
 	if c.Fatal {
-		v.opt.Log.Warnf("qcow2: Marking image as corrupt: %s; further corruption events will be suppressed", c.Message)
-	} else {
-		v.opt.Log.Warnf("qcow2: Image is corrupt: %s; further non-fatal corruption events will be suppressed", c.Message)
+		text = fmt.Sprintf("qcow2: Marking image as corrupt: %s; further corruption events will be suppressed", c.Message)
 	}
+	v.opt.Log.WithField("node", node).Info(text)
+	fmt.Fprintln(os.Stderr, text)
 	events.Emit(v.events, qapi.EventBlockImageCorrupted, e)
 }
 
