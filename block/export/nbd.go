@@ -28,6 +28,7 @@ type nbdExport struct {
 
 	mu      sync.Mutex
 	conns   map[*conn]struct{} // nil once it is closed
+	kept    int                // for how many clients
 	clients sync.WaitGroup
 	partial sync.Mutex // held while a part of a block is written
 }
@@ -69,7 +70,7 @@ func (r *Registry) serveNBD(e *export, node string, o *qapi.BlockExportOptionsNb
 		return nil, errors.New("NBD server not running")
 	}
 	x := &nbdExport{export: e, server: s, conns: map[*conn]struct{}{}, align: alignment(e.root.Node())}
-	x.Name = node
+	x.Name, x.Of = node, x
 	if o.Name != nil {
 		x.Name = *o.Name
 	}
@@ -128,7 +129,19 @@ func alignment(n *graph.Node) int64 {
 	return 1
 }
 
-// enter lets a client in, unless the export is on its way out.
+// keep has the export stay for one more client, unless it is on its way out.
+func (x *nbdExport) keep() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.conns == nil {
+		return false
+	}
+	x.kept++
+	x.clients.Add(1)
+	return true
+}
+
+// enter lets a client in for which the export was kept, unless it is on its way out by now.
 func (x *nbdExport) enter(c *conn) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -136,22 +149,22 @@ func (x *nbdExport) enter(c *conn) bool {
 		return false
 	}
 	x.conns[c] = struct{}{}
-	x.clients.Add(1)
 	return true
 }
 
-// left notes that a client has gone.
+// left notes that a client has gone for which the export was kept.
 func (x *nbdExport) left(c *conn) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	delete(x.conns, c)
+	x.kept--
 	x.clients.Done()
 }
 
 func (x *nbdExport) inUse() bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return len(x.conns) > 0
+	return x.kept > 0
 }
 
 func (x *nbdExport) shutDown() {

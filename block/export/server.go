@@ -139,18 +139,15 @@ func (s *server) serve(c net.Conn) error {
 	s.mu.Lock()
 	delete(s.conns, c)
 	s.mu.Unlock()
-	if err != nil {
+	if session.Export == nil {
 		return err
 	}
-	e := s.exportOf(session.Export)
-	if e == nil {
-		return nil // it went away meanwhile
-	}
+	e := session.Export.Of.(*nbdExport)
 	conn := newConn(e, session)
-	if !e.enter(conn) {
-		return nil
-	}
 	defer e.left(conn)
+	if err != nil || !e.enter(conn) {
+		return err
+	}
 	return conn.run()
 }
 
@@ -187,6 +184,12 @@ func (s *server) Export(name string) *nbdproto.Export {
 		}
 	}
 	return nil
+}
+
+// Choose keeps an export for a client.
+func (s *server) Choose(p *nbdproto.Export) bool {
+	e := s.exportOf(p)
+	return e != nil && e.keep()
 }
 
 // exportOf returns the export that a client chose, if it is still there.

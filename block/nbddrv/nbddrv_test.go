@@ -267,6 +267,7 @@ type shelf struct{ e nbdproto.Export }
 
 func (s *shelf) Exports() []*nbdproto.Export         { return []*nbdproto.Export{&s.e} }
 func (s *shelf) Export(name string) *nbdproto.Export { return &s.e }
+func (s *shelf) Choose(*nbdproto.Export) bool        { return true }
 
 // fake is a server that answers requests as a test wants.
 func fake(t testing.TB, answer func(q nbdproto.Request) []byte) *Driver {

@@ -23,6 +23,8 @@ func (s shelf) Export(name string) *Export {
 	return s[i]
 }
 
+func (s shelf) Choose(*Export) bool { return true }
+
 func books() shelf {
 	return shelf{
 		{Name: "one", Description: "the first", Size: 1 << 20, Flags: HasFlags | CanMultiConn, MinBlock: 1, Contexts: []string{BaseAllocation, "qemu:dirty-bitmap:b"}},

@@ -18,6 +18,8 @@ type Export struct {
 	MinBlock uint32
 	// Contexts are the metadata contexts it has. Their numbers are their places here.
 	Contexts []string
+	// Of is whatever the server has for it.
+	Of any
 }
 
 // Directory is the exports of a server.
@@ -26,6 +28,8 @@ type Directory interface {
 	Exports() []*Export
 	// Export returns the one with a name, nil if there is none.
 	Export(name string) *Export
+	// Choose keeps an export for a client, before that hears of it; false if it has gone.
+	Choose(e *Export) bool
 }
 
 // Session is what a server and a client agreed on.
@@ -37,33 +41,34 @@ type Session struct {
 }
 
 // Accept is the server's side of the handshake. With startTLS set the client must use TLS
-// before it does anything else. ErrAborted is a client that said that it leaves.
+// before it does anything else. ErrAborted is a client that said that it leaves. With an error,
+// too, the session has the export that was chosen, if one was.
 func Accept(conn net.Conn, d Directory, startTLS func(net.Conn) (net.Conn, error)) (*Session, error) {
 	s := &acceptor{Session: Session{Conn: conn}, dir: d, startTLS: startTLS}
 	b := be.AppendUint64(nil, Magic)
 	b = be.AppendUint64(b, MagicOption)
 	if _, err := conn.Write(be.AppendUint16(b, flagFixedNewstyle|flagNoZeroes)); err != nil {
-		return nil, err
+		return &s.Session, err
 	}
 	var flags [4]byte
 	if _, err := io.ReadFull(conn, flags[:]); err != nil {
-		return nil, err
+		return &s.Session, err
 	}
 	f := be.Uint32(flags[:])
 	s.fixed, s.noZeroes = f&flagFixedNewstyle != 0, f&flagNoZeroes != 0
 	if f&^(flagFixedNewstyle|flagNoZeroes) != 0 {
-		return nil, fmt.Errorf("Unknown client flags 0x%x received", f)
+		return &s.Session, fmt.Errorf("Unknown client flags 0x%x received", f)
 	}
 	for range maxOptions {
 		o, payload, err := readOption(s.Conn)
 		if err != nil {
-			return nil, err
+			return &s.Session, err
 		}
 		if done, err := s.option(o, payload); done || err != nil {
 			return &s.Session, err
 		}
 	}
-	return nil, errors.New("the client negotiates without end")
+	return &s.Session, errors.New("the client negotiates without end")
 }
 
 // acceptor is a handshake under way.
@@ -162,12 +167,16 @@ func (s *acceptor) flags(e *Export) uint16 {
 	return e.Flags
 }
 
-// choose makes an export that of the session.
-func (s *acceptor) choose(e *Export) {
+// choose makes an export that of the session, if it is still there.
+func (s *acceptor) choose(e *Export) bool {
+	if !s.dir.Choose(e) {
+		return false
+	}
 	s.Export = e
 	if e != s.chosenFor {
 		s.Contexts = nil
 	}
+	return true
 }
 
 // exportName chooses an export, for clients who know no better way. There is no reply to
@@ -184,7 +193,9 @@ func (s *acceptor) exportName(name []byte) error {
 	if !s.noZeroes {
 		b = append(b, make([]byte, 124)...)
 	}
-	s.choose(e)
+	if !s.choose(e) {
+		return errors.New("export not found")
+	}
 	_, err := s.Conn.Write(b)
 	return err
 }
@@ -242,8 +253,8 @@ func (s *acceptor) info(o Option, payload []byte) (bool, error) {
 	if o == OptInfo && !heeds && least > 1 {
 		return false, s.refuse(o, repErrBlockSizeReqd, "request NBD_INFO_BLOCK_SIZE to use this export")
 	}
-	if o == OptGo {
-		s.choose(e)
+	if o == OptGo && !s.choose(e) {
+		return false, s.refuse(o, repErrUnknown, "export '%s' not present", sane(r.name))
 	}
 	return o == OptGo, s.send(o, repAck)
 }
