@@ -101,7 +101,7 @@ func TestOpenLarge(t *testing.T) {
 		best, memory = min(best, took), min(memory, after.TotalAlloc-before.TotalAlloc)
 	}
 	t.Logf("%v, %d bytes", best, memory)
-	if best > openTime || memory > openMemory {
+	if (best > openTime || memory > openMemory) && !raced {
 		t.Errorf("opening 1 TiB takes %v and %d bytes", best, memory)
 	}
 }
@@ -129,7 +129,7 @@ func TestChainCost(t *testing.T) {
 	}
 	cost := float64(best[1]) / float64(best[0])
 	t.Logf("flat %v, ten overlays %v: %.2f", best[0], best[1], cost)
-	if cost > chainCost {
+	if cost > chainCost && !raced {
 		t.Errorf("ten overlays cost %.2f of a flat image", cost)
 	}
 }

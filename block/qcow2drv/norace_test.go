@@ -1,0 +1,5 @@
+//go:build !race
+
+package qcow2drv_test
+
+const raced = false
