@@ -307,3 +307,22 @@ func replay(t *testing.T, log string) (disk []byte, entries uint64) {
 	}
 	return disk, entries
 }
+
+// TestCacheInherited has a node say one thing of caches, and have the other from above.
+func TestCacheInherited(t *testing.T) {
+	n, err := debugNode(t, newOpener(), `{"driver":"raw","cache":{"no-flush":true},"file":{"driver":"raw","cache":{"direct":false},"file":{"driver":"null-co"}}}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at := n; ; at = at.Children()[0].Node() {
+		if o := at.Options(); !o.NoFlush || o.Direct {
+			t.Errorf("%s: %+v", at.Driver(), o)
+		}
+		if len(at.Children()) == 0 {
+			break
+		}
+	}
+	if err := n.Unref(); err != nil {
+		t.Error(err)
+	}
+}

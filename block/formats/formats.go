@@ -147,7 +147,7 @@ func options(o *qapi.BlockdevOptions, from *inherited, to *graph.Options) error 
 		from.discard = *o.Discard == qapi.BlockdevDiscardOptionsUnmap
 	}
 	if o.Cache != nil {
-		from.cache = o.Cache
+		from.cache = joined(from.cache, o.Cache)
 	}
 	if c := from.cache; c != nil {
 		override(&to.Direct, c.Direct)
@@ -163,6 +163,18 @@ func options(o *qapi.BlockdevOptions, from *inherited, to *graph.Options) error 
 		return errors.New("setting detect-zeroes to unmap is not allowed without setting discard operation to unmap")
 	}
 	return nil
+}
+
+// joined returns what is said of caches, and otherwise what was said above.
+func joined(above, said *qapi.BlockdevCacheOptions) *qapi.BlockdevCacheOptions {
+	all := *said
+	if above != nil && all.Direct == nil {
+		all.Direct = above.Direct
+	}
+	if above != nil && all.NoFlush == nil {
+		all.NoFlush = above.NoFlush
+	}
+	return &all
 }
 
 func override(to *bool, from *bool) {

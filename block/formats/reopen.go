@@ -85,9 +85,15 @@ func (x *Opener) Reopen(list []qapi.BlockdevOptions) error {
 
 // SetReadOnly has a node be writable, or not, and what was described within it.
 func (x *Opener) SetReadOnly(n *graph.Node, on bool) error {
+	return x.Change(n, blockopts.Tree{"read-only": on})
+}
+
+// Change gives a node, and what was described within it, other options; those that are not
+// among these stay.
+func (x *Opener) Change(n *graph.Node, t blockopts.Tree) error {
 	r := reopening{x: x}
 	defer n.DrainBelow()()
-	if err := r.add(n, blockopts.Tree{"read-only": on}, inherited{}, true); err != nil {
+	if err := r.add(n, t, inherited{}, true); err != nil {
 		return err
 	}
 	return r.run()

@@ -35,7 +35,7 @@ func (c *command) expected() string {
 // commands returns the table, by name.
 func commands() []*command {
 	all := slices.Concat(transferCommands(), asyncCommands(), otherCommands(), breakCommands())
-	all = append(all, &command{
+	all = append(all, reopenCommand(), &command{
 		name: "help", short: "?", max: 1, args: "[command]", what: "help for one or all commands", global: true, do: (*run).help,
 	})
 	slices.SortFunc(all, func(a, b *command) int { return cmp.Compare(a.name, b.name) })

@@ -4,8 +4,8 @@
 // A Shell belongs to a program; commands may come from any goroutine, also concurrently.
 // Requests are carried out by goroutines of the shell, which Close waits for: a command
 // waits for its request unless that is asynchronous, but no longer than its context. What
-// looks at the graph is run where Config.Do has it. It depends on block/graph and
-// block/account.
+// looks at the graph is run where Config.Do has it. It depends on block/graph,
+// block/account and block/blockopts.
 package ioshell
 
 import (
@@ -28,6 +28,8 @@ type Target interface {
 	Release(c *graph.Child) error
 	// Stats counts asynchronous requests; nil for nobody.
 	Stats() *account.Stats
+	// Reopen has the target be as it says, and is run where the graph may be used.
+	Reopen(x Reopening) error
 	// Waits reports whether a command waits for its asynchronous requests, too.
 	Waits() bool
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -51,6 +52,7 @@ type bench struct {
 	stats    *account.Stats
 	waits    bool
 	held     int
+	reopened Reopening
 }
 
 func (b *bench) Hold(perm graph.Perm) (*graph.Child, error) {
@@ -63,7 +65,12 @@ func (b *bench) Hold(perm graph.Perm) (*graph.Child, error) {
 
 func (b *bench) Release(c *graph.Child) error { b.held--; return c.Close() }
 func (b *bench) Stats() *account.Stats        { return b.stats }
-func (b *bench) Waits() bool                  { return b.waits }
+func (b *bench) Reopen(x Reopening) error {
+	b.reopened = x
+	return nil
+}
+
+func (b *bench) Waits() bool { return b.waits }
 
 func (b *bench) do(_ context.Context, f func()) error {
 	b.control.Lock()
@@ -75,7 +82,7 @@ func (b *bench) do(_ context.Context, f func()) error {
 func newBench(t *testing.T, image string, o graph.Options) *bench {
 	t.Helper()
 	b := &bench{waits: true}
-	b.shell = New(Config{Out: &b.out, Err: &b.err, Program: "hv", Do: b.do, Post: func(f func()) { go func() { _ = b.do(t.Context(), f) }() }})
+	b.shell = New(Config{Out: &b.out, Err: &b.err, Program: "hv", Do: b.do, Post: func(f func()) { go func() { _ = b.do(context.Background(), f) }() }})
 	name := func() string { return image }
 	file, err := b.graph.Open(graph.Spec{Name: "file", Driver: "file", Options: o, Filename: name, Open: func([]*graph.Child) (graph.Driver, error) {
 		return filedrv.Open(filedrv.Config{Path: image, Options: o, AutoReadOnly: true, OpenFile: os.OpenFile})
@@ -182,6 +189,29 @@ func TestSource(t *testing.T) {
 	}
 	if got := b.run(t, "write -s "+source+" 0 10"); !strings.Contains(got, "file is empty") {
 		t.Error(got)
+	}
+}
+
+// TestReopen looks at what a command makes of its options.
+func TestReopen(t *testing.T) {
+	b := newBench(t, image(t), graph.Options{})
+	for line, want := range map[string]string{
+		"reopen": "map[] -", "reopen -r": "map[read-only:true] -", "reopen -w -o a.b=c,,d,e": "map[a:map[b:c,d] e:on read-only:false] -",
+		"reopen -c none": "map[cache:map[direct:true no-flush:false]] false", "reopen -c writethrough": "map[cache:map[direct:false no-flush:false]] true",
+		"reopen -r -w": "hv: Only one -r/-w option may be given", "reopen -c fast": "hv: Invalid cache option: fast",
+		"reopen -r -o read-only=on": "hv: Cannot set both -r/-w and 'read-only'", "reopen -c none -o cache.direct=on": "hv: Cannot set both -c and the cache options",
+		"reopen x": "reopen [(-r|-w)] [-c cache] [-o options] -- reopens an image with new options",
+	} {
+		got := strings.TrimSpace(b.run(t, line))
+		if got == "" {
+			got = fmt.Sprint(map[string]any(b.reopened.Options), " -")
+			if w := b.reopened.WriteThrough; w != nil {
+				got = fmt.Sprint(map[string]any(b.reopened.Options), " ", *w)
+			}
+		}
+		if got != want {
+			t.Errorf("%s: %s, want %s", line, got, want)
+		}
 	}
 }
 

@@ -118,6 +118,18 @@ func TestStopAndContinue(t *testing.T) {
 	b.expect(t, "flush")
 }
 
+// TestPosted has what was posted done before what is asked for later.
+func TestPosted(t *testing.T) {
+	b := start(t, runstate.Actions{})
+	for i := range 100 {
+		var order []string
+		b.control.Post(func() { order = append(order, "posted") })
+		if err := b.control.Do(t.Context(), func() { order = append(order, "done") }); err != nil || fmt.Sprint(order) != "[posted done]" {
+			t.Fatalf("%d: %v, %v", i, order, err)
+		}
+	}
+}
+
 func TestReset(t *testing.T) {
 	b := start(t, runstate.DefaultActions())
 	b.cont(t)

@@ -32,7 +32,7 @@ func (v *VM) newShell() *ioshell.Shell {
 func (h human) Request(ctx context.Context, device string, isDevice bool, command string) error {
 	var t ioshell.Target
 	err := h.do(ctx, func() (err error) {
-		t, err = h.v.blocks.target(device, isDevice)
+		t, err = h.v.target(device, isDevice)
 		return err
 	})
 	if err == nil {
@@ -44,7 +44,8 @@ func (h human) Request(ctx context.Context, device string, isDevice bool, comman
 }
 
 // target returns what a drive's id, a node's name, or a device's id or path means.
-func (b *blocks) target(name string, isDevice bool) (ioshell.Target, error) {
+func (v *VM) target(name string, isDevice bool) (ioshell.Target, error) {
+	b := &v.blocks
 	if isDevice {
 		for _, d := range b.drives {
 			if d.user == nil {
@@ -52,24 +53,27 @@ func (b *blocks) target(name string, isDevice bool) (ioshell.Target, error) {
 			}
 			path := d.user.Path()
 			if id := d.user.ID; name == id && id != "" || strings.HasPrefix(name, id+"/") && id != "" || name == path || strings.HasPrefix(name, path+"/") {
-				return driveTarget{d}, nil
+				return driveTarget{d, v}, nil
 			}
 		}
 		return nil, qapi.Errorf(qapi.QapiErrorClassDeviceNotFound, "Device '%s' not found", name)
 	}
 	if d := b.find(name); d != nil {
-		return driveTarget{d}, nil
+		return driveTarget{d, v}, nil
 	}
 	n := b.graph.Find(name)
 	if n == nil {
 		return nil, qapi.Errorf(qapi.QapiErrorClassGenericError, "Cannot find device='' nor node-name='%s'", name)
 	}
-	return nodeTarget{n}, nil
+	return nodeTarget{n, v}, nil
 }
 
 // driveTarget is a drive: requests are those of its disk, and what they take of
 // permissions the drive keeps until there is another disk.
-type driveTarget struct{ *drive }
+type driveTarget struct {
+	*drive
+	v *VM
+}
 
 func (t driveTarget) Hold(perm graph.Perm) (*graph.Child, error) {
 	if t.root == nil {
@@ -88,15 +92,42 @@ func (t driveTarget) Hold(perm graph.Perm) (*graph.Child, error) {
 	return t.root, t.root.SetPerm(has|perm, shared)
 }
 
+func (t driveTarget) Reopen(x ioshell.Reopening) error {
+	through := t.writeThrough
+	if x.WriteThrough != nil {
+		through = *x.WriteThrough
+	}
+	if through != t.writeThrough && t.user != nil {
+		return errors.New("Cannot change cache.writeback: Device attached")
+	}
+	if perm, shared := t.root.Perms(); x.Options["read-only"] == true && perm != 0 {
+		if err := t.root.SetPerm(0, shared); err != nil {
+			return err
+		}
+	}
+	if err := t.v.opener(false).Change(t.node(), x.Options); err != nil {
+		return err
+	}
+	t.writeThrough = through
+	return nil
+}
+
 func (t driveTarget) Release(*graph.Child) error { return nil }
 func (t driveTarget) Stats() *account.Stats      { return t.front.Stats }
 func (t driveTarget) Waits() bool                { return false }
 
 // nodeTarget is a node, which a command uses by itself.
-type nodeTarget struct{ *graph.Node }
+type nodeTarget struct {
+	*graph.Node
+	v *VM
+}
 
 func (t nodeTarget) Hold(perm graph.Perm) (*graph.Child, error) {
 	return t.Use(func() string { return "an unnamed block device" }, nil, perm, graph.AllPerms)
+}
+
+func (t nodeTarget) Reopen(x ioshell.Reopening) error {
+	return t.v.opener(false).Change(t.Node, x.Options)
 }
 
 func (t nodeTarget) Release(c *graph.Child) error { return c.Close() }

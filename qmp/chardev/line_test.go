@@ -54,6 +54,7 @@ func TestLineOnPTY(t *testing.T) {
 	if _, err := c.Write([]byte("answer\n")); err != nil {
 		t.Fatal(err)
 	}
+	c.(settler).Settle(t.Context())
 	if got := read(t, tty, 7); got != "answer\n" {
 		t.Errorf("%q", got)
 	}

@@ -62,6 +62,33 @@ func TestOutboxDoesNotBlock(t *testing.T) {
 	}
 }
 
+// TestOutboxSettle waits for what is being written, but no longer than its context.
+func TestOutboxSettle(t *testing.T) {
+	g := newGate()
+	o := newOutbox(g, 100)
+	o.add([]byte("a"))
+	go func() {
+		<-g.entered
+		g.pass <- nil
+	}()
+	o.settle(t.Context())
+	if g.String() != "a" {
+		t.Errorf("written %q", g)
+	}
+	o.add([]byte("b"))
+	written := make(chan struct{})
+	go func() {
+		o.flush()
+		close(written)
+	}()
+	<-g.entered
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	o.settle(ctx)
+	g.pass <- nil
+	<-written
+}
+
 func TestOutboxDrain(t *testing.T) {
 	g := newGate()
 	o := newOutbox(g, 100)
