@@ -55,18 +55,24 @@ func (n *Node) reaches(other *Node) bool { return slices.Contains(below(nil, n),
 func (ch *Change) move(c *Child, to *Node) {
 	from := c.node
 	ch.disown(c)
-	put := func(old, new *Node) {
-		old.drop(c)
-		c.node = new
-		new.adopt(c)
-	}
-	put(from, to)
+	back := from.leave(c)
+	c.node = to
+	to.adopt(c)
 	to.refs++
 	ch.Later(from.Unref, func() {
-		put(to, from)
+		to.drop(c)
 		to.refs--
+		c.node = from
+		back()
 	})
 	ch.touched = append(ch.touched, from, to)
+}
+
+// leave is drop; back puts the user where it was on the list.
+func (n *Node) leave(c *Child) (back func()) {
+	at := slices.Index(n.parents, c)
+	n.drop(c)
+	return func() { n.parents = slices.Insert(n.parents, at, c) }
 }
 
 // disown has the node that is held no longer be a part of its holder.
@@ -122,10 +128,10 @@ func (ch *Change) Detach(c *Child) {
 	ch.disown(c)
 	at := slices.Index(parent.children, c)
 	parent.children = without(parent.children, c)
-	node.drop(c)
+	back := node.leave(c)
 	ch.Later(node.Unref, func() {
 		parent.children = slices.Insert(parent.children, at, c)
-		node.adopt(c)
+		back()
 	})
 	ch.touched = append(ch.touched, parent, node)
 }

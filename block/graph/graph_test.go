@@ -195,7 +195,7 @@ func TestPermissions(t *testing.T) {
 		below, share Perm // of the child
 	}{
 		{Filtered, Options{}, 0, AllPerms, 0, AllPerms},
-		{Filtered, Options{}, rw, ConsistentRead, rw, ConsistentRead | WriteUnchanged},
+		{Filtered, Options{}, rw, ConsistentRead, rw, ConsistentRead},
 		{Part, Options{}, rw, AllPerms, rw, AllPerms &^ Resize},
 		{Storage, Options{}, ConsistentRead, AllPerms, rw | Resize, ConsistentRead | WriteUnchanged},
 		{Storage, Options{ReadOnly: true}, 0, AllPerms, ConsistentRead, ConsistentRead | WriteUnchanged},

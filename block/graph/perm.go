@@ -55,8 +55,7 @@ func (r Role) wants(n *Node, perm, shared Perm) (Perm, Perm) {
 			perm |= Write | Resize
 		}
 		perm |= ConsistentRead
-		shared &= ConsistentRead
-		shared |= WriteUnchanged
+		shared &^= Write | Resize
 	case Backing:
 		perm &= ConsistentRead
 		if shared&Write != 0 {
@@ -64,9 +63,6 @@ func (r Role) wants(n *Node, perm, shared Perm) (Perm, Perm) {
 		} else {
 			shared = ConsistentRead | WriteUnchanged
 		}
-	}
-	if r != Backing {
-		shared |= WriteUnchanged
 	}
 	if n.opt.ForceShare {
 		shared = AllPerms
