@@ -99,12 +99,18 @@ func (g *Group) RequestPause() {
 	}
 }
 
-// Pause waits until all vCPUs stand still and stops the guest's clock.
-func (g *Group) Pause() error {
+// Hold waits until all vCPUs stand still, for a moment in which the guest's clock goes on.
+// Resume ends it.
+func (g *Group) Hold() {
 	g.RequestPause()
 	for _, c := range g.VCPUs() {
 		c.WaitPaused()
 	}
+}
+
+// Pause waits until all vCPUs stand still and stops the guest's clock.
+func (g *Group) Pause() error {
+	g.Hold()
 	if g.paused {
 		return nil
 	}

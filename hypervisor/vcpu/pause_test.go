@@ -260,6 +260,33 @@ func TestClockStandsStillWhilePaused(t *testing.T) {
 	}
 }
 
+// TestClockGoesOnWhileHeld has the clock pass a moment of the hold, and never be set back to
+// where the hold began.
+func TestClockGoesOnWhileHeld(t *testing.T) {
+	b := newBox(t, spin...)
+	var count counter
+	b.port(0x10, 1, &count)
+	b.add()
+	b.resume()
+	for range 20 {
+		count.waitFor(b, 10)
+		b.group.Hold()
+		before := count.n.Load()
+		held, err := b.vm.Clock()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if after := count.n.Load(); after != before {
+			t.Fatalf("%d accesses while held", after-before)
+		}
+		b.resume()
+		if now, err := b.vm.Clock(); err != nil || now.Clock < held.Clock {
+			t.Fatalf("the clock went from %d to %d, %v", held.Clock, now.Clock, err)
+		}
+	}
+	b.pause()
+}
+
 func TestUnblock(t *testing.T) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()

@@ -181,6 +181,21 @@ func (h *hardware) Pause() {
 			h.failed("pause", err)
 		}
 	}
+	h.pauseDevices()
+}
+
+// Hold has the vCPUs and devices of a running machine stand still while a part of it is
+// changed, until Resume. The guest's clock goes on: it was not stopped, and does not see
+// that it was held.
+func (h *hardware) Hold() {
+	if h.cpus != nil {
+		h.cpus.Hold()
+	}
+	h.pauseDevices()
+}
+
+// pauseDevices has the devices stand still.
+func (h *hardware) pauseDevices() {
 	for _, d := range h.devices {
 		d.Pause()
 	}

@@ -204,7 +204,7 @@ func (h *hardware) addMemory(b *mem.Backend, addr uint64) error {
 // still runs f while neither vCPUs nor devices do.
 func (v *VM) still(f func() error) error {
 	if v.control.State() == qapi.RunStateRunning {
-		v.hw.Pause()
+		v.hw.Hold()
 		defer v.hw.Resume()
 	}
 	return f()

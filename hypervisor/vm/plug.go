@@ -142,7 +142,7 @@ func (v *VM) removeDevice(in *qdev.Instance) {
 	}
 	running := v.control.State() == qapi.RunStateRunning
 	if running {
-		v.hw.Pause()
+		v.hw.Hold()
 	}
 	if err := in.Release(); err != nil {
 		v.failed("remove device "+in.Label(), err)

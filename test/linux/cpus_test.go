@@ -37,8 +37,9 @@ func cpuHotplug(t *testing.T) {
 		}
 		from = len(p.Output())
 		for i := 2; i >= 1; i-- {
-			call(t, c, "device_del", fmt.Sprintf(`{"id":"cpu%d"}`, i))
-			awaitDeleted(t, c, 1)
+			id := fmt.Sprintf("cpu%d", i)
+			remove(t, c, id)
+			awaitDeleted(t, c, map[string]string{id: ""})
 		}
 		p.ExpectAfter(t, from, `cpus=0\.`)
 	}

@@ -3,6 +3,7 @@ package linux
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"strings"
 	"testing"
@@ -13,13 +14,15 @@ import (
 )
 
 // watch is the guest's part of TestHotplug: it tells how many PCI devices and ports it has
-// whenever that changes, and which tasks wait for what when that has not for long.
+// whenever that changes, and when that has not for long, which tasks wait for what, which
+// timers there are and which interrupts come.
 const watch = `
 while :; do
 	n=$(ls /sys/bus/pci/devices | wc -l)/$(ls /sys/class/virtio-ports 2>/dev/null | wc -l)
 	same=$((same + 1))
 	[ "$n" = "$last" ] || { echo seen=$n.; same=0; }
-	[ $same = 500 ] && { echo 8 >/proc/sys/kernel/printk; echo w >/proc/sysrq-trigger; }
+	[ $same = 500 ] && { echo 8 >/proc/sys/kernel/printk; cat /proc/interrupts; echo w >/proc/sysrq-trigger; echo q >/proc/sysrq-trigger; }
+	[ $same = 550 ] && cat /proc/interrupts
 	last=$n
 	sleep 0.2
 done
@@ -78,7 +81,7 @@ func hotplug(t *testing.T, rounds *int) {
 		for id := range devices {
 			remove(t, c, id)
 		}
-		awaitDeleted(t, c, len(devices))
+		awaitDeleted(t, c, devices)
 		p.ExpectAfter(t, from, fmt.Sprintf(`seen=%d/0\.`, base))
 		if before == 0 {
 			before = descriptors(t, p.Cmd.Process.Pid)
@@ -119,24 +122,29 @@ func remove(t *testing.T, c *client.Client, id string) {
 	}
 }
 
-// awaitDeleted waits until n devices with ids are gone.
-func awaitDeleted(t *testing.T, c *client.Client, n int) {
+// awaitDeleted waits until devices with these ids are gone.
+func awaitDeleted(t *testing.T, c *client.Client, devices map[string]string) {
 	t.Helper()
 	limit := time.After(hvrun.Patience)
-	for n > 0 {
+	left := maps.Clone(devices)
+	for len(left) > 0 {
 		select {
 		case e := <-c.Events():
-			if e.Name == "DEVICE_DELETED" && e.Data.Get("device").Text() != nil {
-				n--
+			if e.Name == "DEVICE_DELETED" {
+				delete(left, string(e.Data.Get("device").Text()))
 			}
 		case <-limit:
+			for id := range left {
+				// What a port answers tells whether its power indicator blinks.
+				t.Logf("%s again: %v", id, c.Execute(t.Context(), "device_del", map[string]string{"id": id}, nil))
+			}
 			for cpu := range 2 {
 				var text string
 				args := map[string]any{"command-line": "info registers", "cpu-index": cpu}
 				err := c.Execute(t.Context(), "human-monitor-command", args, &text)
 				t.Logf("CPU %d (%v): %s", cpu, err, text)
 			}
-			t.Fatalf("the guest has not let go of %d devices", n)
+			t.Fatalf("the guest has not let go of %d devices", len(left))
 		}
 	}
 }
