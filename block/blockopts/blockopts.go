@@ -258,10 +258,17 @@ func (t Tree) Without(key string) Tree {
 	return all
 }
 
-// Join returns the options together with others, which take precedence.
+// Join returns the options together with others, which take precedence; what both have
+// groups of options for, they are joined in.
 func (t Tree) Join(with Tree) Tree {
 	all := maps.Clone(t)
-	maps.Copy(all, with)
+	for key, v := range with {
+		mine, both := all[key].(Tree)
+		if group, ok := v.(Tree); ok && both {
+			v = mine.Join(group)
+		}
+		all[key] = v
+	}
 	return all
 }
 

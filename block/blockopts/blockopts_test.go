@@ -71,3 +71,15 @@ func FuzzParseJSON(f *testing.F) {
 		}
 	})
 }
+
+func TestJoin(t *testing.T) {
+	low := Tree{"a": "1", "cache": Tree{"direct": "on", "no-flush": "on"}, "file": "node"}
+	got := low.Join(Tree{"b": "2", "cache": Tree{"direct": "off"}, "file": Tree{"driver": "file"}})
+	want := Tree{"a": "1", "b": "2", "cache": Tree{"direct": "off", "no-flush": "on"}, "file": Tree{"driver": "file"}}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	if low["cache"].(Tree)["direct"] != "on" || low["b"] != nil {
+		t.Errorf("what was joined changed: %v", low)
+	}
+}

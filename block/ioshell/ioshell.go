@@ -10,6 +10,7 @@ package ioshell
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -37,7 +38,6 @@ type Target interface {
 // Config is what a shell needs of its program.
 type Config struct {
 	Out, Err io.Writer
-	Program  string // the program's name, for messages on Err
 	// Do runs a function where the graph may be used, and returns when it is done; Post does
 	// not wait.
 	Do   func(ctx context.Context, f func()) error
@@ -66,35 +66,36 @@ func New(cfg Config) *Shell {
 	return s
 }
 
-// Run carries out a command line.
-func (s *Shell) Run(ctx context.Context, t Target, line string) {
+// Run carries out a command line. It returns why that could not be begun, or ended, which is
+// told by whoever runs it; what came of its requests is on Config.Out.
+func (s *Shell) Run(ctx context.Context, t Target, line string) error {
 	args := strings.FieldsFunc(line, func(r rune) bool { return r == ' ' })
 	if len(args) == 0 {
-		return
+		return nil
 	}
 	cmd := find(args[0])
 	if cmd == nil {
 		s.complain("command \"%s\" not found\n", args[0])
-		return
+		return nil
 	}
 	if n := len(args) - 1; n < cmd.min || cmd.max >= 0 && n > cmd.max {
 		s.complain("bad argument count %d to %s, expected %s\n", n, args[0], cmd.expected())
-		return
+		return nil
 	}
 	r := &run{shell: s, ctx: ctx, target: t, cmd: cmd, refs: 1}
 	if cmd.global {
 		cmd.do(r, args)
-		return
+		return r.failed
 	}
 	if err := r.hold(cmd.perm); err != nil {
-		r.fail(err)
-		return
+		return err
 	}
 	cmd.do(r, args)
 	if t.Waits() {
 		r.wait(&r.pending)
 	}
 	r.end(true)
+	return r.failed
 }
 
 // Close ends all requests, and gives back what they are about. No command may come any
@@ -144,12 +145,14 @@ type run struct {
 
 	mu   sync.Mutex
 	refs int // the command itself, and its requests
+
+	failed error // of the command itself
 }
 
 func (r *run) printf(format string, a ...any) { r.shell.print(fmt.Sprintf(format, a...)) }
 
-// fail tells what went wrong with the command.
-func (r *run) fail(err error) { r.shell.complain("%s: %s\n", r.shell.cfg.Program, err) }
+// fail notes what went wrong with the command.
+func (r *run) fail(err error) { r.failed = errors.Join(r.failed, err) }
 
 // on runs f where the graph may be used.
 func (r *run) on(f func() error) error {
@@ -213,8 +216,9 @@ func (r *run) do(f func() error) error {
 	r.begin()
 	done := make(chan error, 1)
 	r.shell.requests.Go(func() {
-		done <- f()
-		r.end(false)
+		err := f()
+		r.end(false) // before the command, so that it gives the hold back itself
+		done <- err
 	})
 	select {
 	case err := <-done:

@@ -82,7 +82,7 @@ func (b *bench) do(_ context.Context, f func()) error {
 func newBench(t *testing.T, image string, o graph.Options) *bench {
 	t.Helper()
 	b := &bench{waits: true}
-	b.shell = New(Config{Out: &b.out, Err: &b.err, Program: "hv", Do: b.do, Post: func(f func()) { go func() { _ = b.do(context.Background(), f) }() }})
+	b.shell = New(Config{Out: &b.out, Err: &b.err, Do: b.do, Post: func(f func()) { go func() { _ = b.do(context.Background(), f) }() }})
 	name := func() string { return image }
 	file, err := b.graph.Open(graph.Spec{Name: "file", Driver: "file", Options: o, Filename: name, Open: func([]*graph.Child) (graph.Driver, error) {
 		return filedrv.Open(filedrv.Config{Path: image, Options: o, AutoReadOnly: true, OpenFile: os.OpenFile})
@@ -107,8 +107,11 @@ func newBench(t *testing.T, image string, o graph.Options) *bench {
 
 // run carries out a command and returns all that it printed.
 func (b *bench) run(t *testing.T, line string) string {
-	b.shell.Run(t.Context(), b, line)
-	return b.err.take() + b.out.take()
+	var failed string
+	if err := b.shell.Run(t.Context(), b, line); err != nil {
+		failed = "hv: " + err.Error() + "\n"
+	}
+	return b.err.take() + failed + b.out.take()
 }
 
 func image(t *testing.T) string {

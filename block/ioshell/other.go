@@ -2,6 +2,7 @@ package ioshell
 
 import (
 	"errors"
+	"fmt"
 	"strconv"
 	"time"
 
@@ -40,7 +41,7 @@ func (r *run) truncate(args []string) {
 	}
 	for _, o := range opts {
 		if o.value != "off" {
-			r.shell.complain("%s: Invalid preallocation mode '%s'\n", r.shell.cfg.Program, o.value)
+			r.fail(fmt.Errorf("Invalid preallocation mode '%s'", o.value))
 			return
 		}
 	}
@@ -122,7 +123,7 @@ func (r *run) showMap([]string) {
 		return nil
 	})
 	if err != nil {
-		r.shell.complain("%s: Failed to get allocation status: %s\n", r.shell.cfg.Program, graph.ErrorText(err))
+		r.fail(fmt.Errorf("Failed to get allocation status: %s", graph.ErrorText(err)))
 	}
 }
 

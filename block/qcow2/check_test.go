@@ -2,6 +2,7 @@ package qcow2
 
 import (
 	"encoding/binary"
+	"errors"
 	"math/rand/v2"
 	"os"
 	"testing"
@@ -304,6 +305,34 @@ func TestSlow(t *testing.T) {
 		if d := time.Since(start); d > 5*time.Second {
 			t.Errorf("image %d with %x took %v", i%len(images), p, d)
 		}
+	}
+}
+
+// TestNoFirstBlock has the refcounts of the header be lost: a write is refused as QEMU refuses
+// it, by what lies behind the header.
+func TestNoFirstBlock(t *testing.T) {
+	for _, c := range []struct {
+		checks Overlap
+		offset int64
+		want   string
+	}{
+		{0, 65536, "Preventing invalid write on metadata (overlaps with refcount table)"},
+		{OverlapNone, -1, "Preventing invalid allocation of refcount block at offset 0"},
+	} {
+		_, f, _ := variant{}.create(t, 1<<20)
+		im := mustOpen(t, f, Options{})
+		h := im.Header()
+		mustClose(t, im)
+		setWord(t, f, h.RefTableOffset, 0)
+		var seen []Corruption
+		im = mustOpen(t, f, Options{Overlap: c.checks, OnCorruption: func(c Corruption) { seen = append(seen, c) }})
+		if err := im.Writev(0, [][]byte{make([]byte, 512)}, 0); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%s: %v", c.want, err)
+		}
+		if len(seen) != 1 || !seen[0].Fatal || seen[0].Offset != c.offset || seen[0].Message != c.want {
+			t.Errorf("%+v, want %q at %d", seen, c.want, c.offset)
+		}
+		mustClose(t, im)
 	}
 }
 

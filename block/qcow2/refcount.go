@@ -128,7 +128,19 @@ func (im *Image) needBlock(c int64) (*table, error) {
 		}
 		return im.needBlock(c)
 	}
+	if i == 0 {
+		return nil, im.noFirstBlock()
+	}
 	return im.newBlock(i, i*im.geo.refBlock)
+}
+
+// noFirstBlock refuses to write to an image that lost the refcounts of its header. Nothing
+// says any more what is free, and as in QEMU the cluster behind the header is not.
+func (im *Image) noFirstBlock() error {
+	if err := im.checkOverlap(im.geo.clusterSize, im.geo.clusterSize, 0); err != nil {
+		return err
+	}
+	return im.corrupt(-1, 0, true, "Preventing invalid allocation of refcount block at offset 0")
 }
 
 // newBlock puts refcount block i into cluster at, which it must describe itself, or whose

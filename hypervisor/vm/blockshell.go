@@ -24,23 +24,23 @@ func complain(text string) { fmt.Fprintf(os.Stderr, "%s: %s\n", filepath.Base(os
 // newShell makes what carries the human monitor's qemu-io out.
 func (v *VM) newShell() *ioshell.Shell {
 	return ioshell.New(ioshell.Config{
-		Out: os.Stdout, Err: os.Stderr, Program: filepath.Base(os.Args[0]), Do: v.control.Do, Post: v.control.Post,
+		Out: os.Stdout, Err: os.Stderr, Do: v.control.Do, Post: v.control.Post,
 	})
 }
 
 // Request implements hmp.Requester.
-func (h human) Request(ctx context.Context, device string, isDevice bool, command string) error {
+func (h human) Request(ctx context.Context, device string, isDevice bool, command string) (failed, err error) {
 	var t ioshell.Target
-	err := h.do(ctx, func() (err error) {
+	err = h.do(ctx, func() (err error) {
 		t, err = h.v.target(device, isDevice)
 		return err
 	})
 	if err == nil {
 		server.Settle(ctx)
-		h.v.shell.Run(ctx, t, command)
+		failed = h.v.shell.Run(ctx, t, command)
 		h.v.settle()
 	}
-	return err
+	return failed, err
 }
 
 // target returns what a drive's id, a node's name, or a device's id or path means.

@@ -14,12 +14,15 @@ type requester struct {
 	got string
 }
 
-func (r *requester) Request(_ context.Context, device string, isDevice bool, command string) error {
+func (r *requester) Request(_ context.Context, device string, isDevice bool, command string) (failed, err error) {
 	if device == "none" {
-		return errors.New("there is no such device")
+		return nil, errors.New("there is no such device")
+	}
+	if device == "ro" {
+		return errors.New("it is read-only"), nil
 	}
 	r.got = fmt.Sprintf("%s %v %s", device, isDevice, command)
-	return nil
+	return nil, nil
 }
 
 func TestRequests(t *testing.T) {
@@ -27,6 +30,7 @@ func TestRequests(t *testing.T) {
 	m := New(r)
 	for line, want := range map[string]string{
 		`qemu-io d0 "read -P 1 0 512"`: "d0 false read -P 1 0 512", `qemu-io -d vda/virtio-backend flush`: "vda/virtio-backend true flush",
+		`qemu-io ro "write 0 1"`:  "it is read-only\r\n",
 		`qemu-io none "read 0 1"`: "Error: there is no such device", `qemu-io d0`: "qemu-io: string expected", `help qemu-io`: `[-d] [device] "[command]"`,
 	} {
 		r.got = ""
