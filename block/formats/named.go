@@ -76,6 +76,9 @@ func (x *Opener) onHost(filename string, t blockopts.Tree, from inherited) (*gra
 		}
 		t = t.With("driver", driver)
 	}
+	if name == "" && (driver == "file" || driver == "host_device") {
+		return nil, fmt.Errorf("The '%s' block driver requires a file name", driver)
+	}
 	t, err := fromName(driver, filename, t)
 	if err != nil {
 		return nil, err
@@ -197,12 +200,19 @@ func (x *Opener) decoded(t blockopts.Tree, from inherited) (*graph.Node, error) 
 // unexpected is how errors end that tell of an option that there is not.
 const unexpected = "' is unexpected"
 
-// unknownOption has an option that a driver does not know be refused in its name.
+// unknownOption has an option that a driver does not know be refused in its name, and tells of
+// a missing child as what it is.
 func unknownOption(t blockopts.Tree, err error) error {
+	if err.Error() == "Parameter 'file' is missing" {
+		return errors.New(`A block device must be specified for "file"`)
+	}
 	key, prefixed := strings.CutPrefix(err.Error(), "Parameter '")
 	key, suffixed := strings.CutSuffix(key, unexpected)
 	if !prefixed || !suffixed {
 		return err
+	}
+	if group, _, _ := strings.Cut(key, "."); group == "backing" {
+		return errors.New("Driver doesn't support backing files")
 	}
 	driver, _ := t.Text("driver")
 	if _, protocol := protocols[driver]; protocol {

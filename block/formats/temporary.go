@@ -1,9 +1,11 @@
 package formats
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"hv/block/blockopts"
 	"hv/block/graph"
@@ -35,9 +37,9 @@ func (x *Opener) OpenDrive(filename string, t blockopts.Tree, snapshot bool) (*g
 
 // temporary opens an overlay of base in a file that is gone with the node.
 func (x *Opener) temporary(o *qapi.BlockdevOptions, base *graph.Node) (n *graph.Node, err error) {
-	f, err := os.CreateTemp(temporaryDir(), "vl.")
+	f, err := createTemporary()
 	if err != nil {
-		return nil, fmt.Errorf("Could not open temporary file: %w", err)
+		return nil, err
 	}
 	path := f.Name()
 	defer func() { err = errors.Join(err, os.Remove(path)) }()
@@ -53,6 +55,21 @@ func (x *Opener) temporary(o *qapi.BlockdevOptions, base *graph.Node) (n *graph.
 	o.Qcow2.File.Definition = &qapi.BlockdevOptions{Driver: qapi.BlockdevDriverFile, File: &qapi.BlockdevOptionsFile{Filename: path}}
 	o.Qcow2.Backing = &qapi.BlockdevRefOrNull{Reference: &name}
 	return x.Open(o)
+}
+
+// createTemporary makes a file whose name is like that of QEMU's temporary images.
+func createTemporary() (f *os.File, err error) {
+	var path string
+	for range 100 {
+		path = filepath.Join(temporaryDir(), "vl."+rand.Text()[:6])
+		if f, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600); !errors.Is(err, os.ErrExist) {
+			break
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("Could not open temporary file '%s': %s", path, graph.ErrorText(err))
+	}
+	return f, nil
 }
 
 // temporaryDir is where images go that are not kept. Because they may become large, it is not

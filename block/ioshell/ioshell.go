@@ -42,6 +42,9 @@ type Config struct {
 	// not wait.
 	Do   func(ctx context.Context, f func()) error
 	Post func(f func())
+	// Failed, unless it is nil, is called before it is printed that a request failed: what the
+	// program says of that comes first.
+	Failed func(ctx context.Context)
 }
 
 // Shell carries out commands.
@@ -222,6 +225,9 @@ func (r *run) do(f func() error) error {
 	})
 	select {
 	case err := <-done:
+		if err != nil && r.shell.cfg.Failed != nil {
+			r.shell.cfg.Failed(r.ctx)
+		}
 		return err
 	case <-r.ctx.Done():
 		return r.ctx.Err()

@@ -228,6 +228,28 @@ func TestReadOnly(t *testing.T) {
 	}
 }
 
+// TestFailed hears of a failed request before that is printed, and gets the hold back with the answer.
+func TestFailed(t *testing.T) {
+	b := newBench(t, image(t), graph.Options{})
+	said, heard := "", 0
+	b.shell.cfg.Failed = func(context.Context) { said += b.out.take(); heard++ }
+	if got := b.run(t, "read 0 512"); heard != 0 || !strings.HasPrefix(got, "read 512") {
+		t.Errorf("%d, %s", heard, got)
+	}
+	if got := b.run(t, "read 1M 512"); heard != 1 || said != "" || !strings.Contains(got, "read failed") {
+		t.Errorf("%d, %q, then %q", heard, said, got)
+	}
+	for i := range 200 {
+		_ = b.run(t, "read -q 0 1")
+		b.control.Lock()
+		held := b.held
+		b.control.Unlock()
+		if held != 0 {
+			t.Fatalf("run %d: the node is held after the answer", i)
+		}
+	}
+}
+
 // TestBreakpoints has requests wait while others go on, and ends them all with the shell.
 func TestBreakpoints(t *testing.T) {
 	b := newBench(t, image(t), graph.Options{})

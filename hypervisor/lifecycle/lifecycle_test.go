@@ -105,6 +105,31 @@ func (b *bench) ends(t *testing.T, status int, want ...string) {
 	}
 }
 
+// TestContinueBeforeStop lets the VM go on while it was only asked to stop: it does both.
+func TestContinueBeforeStop(t *testing.T) {
+	b := start(t, runstate.DefaultActions())
+	b.cont(t)
+	for state, want := range map[qapi.RunState]error{qapi.RunStateIoError: nil, qapi.RunStateInternalError: ErrNeedsReset} {
+		b.do(t, func() {
+			b.control.RequestStop(state)
+			if err := b.control.Continue(); !errors.Is(err, want) {
+				t.Errorf("%s: %v, want %v", state, err, want)
+			}
+		})
+		if want != nil {
+			b.expect(t, "pause", "STOP", "flush")
+			b.do(t, func() { b.control.RequestReset(qapi.ShutdownCauseHostQmpSystemReset) })
+			b.do(t, func() { b.log = nil })
+			b.cont(t)
+			continue
+		}
+		b.expect(t, "pause", "STOP", "flush", "RESUME", "resume")
+		if s := b.control.State(); s != qapi.RunStateRunning {
+			t.Errorf("%s is left", s)
+		}
+	}
+}
+
 func TestStopAndContinue(t *testing.T) {
 	b := start(t, runstate.DefaultActions())
 	b.do(t, func() { _ = b.control.Continue() })

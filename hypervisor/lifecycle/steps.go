@@ -119,8 +119,16 @@ func (c *Control) StopIn(s qapi.RunState) {
 // ErrNeedsReset is returned by Continue when only a reset can bring the VM back.
 var ErrNeedsReset = errors.New("Resetting the Virtual Machine is required")
 
-// Continue lets a stopped VM run. Control goroutine only.
+// Continue lets a stopped VM run. One that was asked to stop and has not yet stops first: who
+// saw why it would does not have to wait for it. Control goroutine only.
 func (c *Control) Continue() error {
+	c.mu.Lock()
+	stop := c.want.stop
+	c.want.stop = ""
+	c.mu.Unlock()
+	if stop != "" {
+		c.StopIn(stop)
+	}
 	switch {
 	case c.state.NeedsReset():
 		return ErrNeedsReset

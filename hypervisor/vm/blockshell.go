@@ -25,6 +25,11 @@ func complain(text string) { fmt.Fprintf(os.Stderr, "%s: %s\n", filepath.Base(os
 func (v *VM) newShell() *ioshell.Shell {
 	return ioshell.New(ioshell.Config{
 		Out: os.Stdout, Err: os.Stderr, Do: v.control.Do, Post: v.control.Post,
+		Failed: func(ctx context.Context) {
+			if v.control.Do(ctx, func() {}) == nil {
+				server.Settle(ctx)
+			}
+		},
 	})
 }
 

@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -150,9 +151,20 @@ func noted(dir, test, suffix string) string {
 	return string(b)
 }
 
+// protocols are what a test can be run with instead of an image format; that is raw then.
+var protocols = []string{"nbd", "ssh", "fuse"}
+
+// image returns the format of the images of tests that are run with a format or protocol.
+func image(format string) string {
+	if slices.Contains(protocols, format) {
+		return "raw"
+	}
+	return format
+}
+
 // judge finds out the result from what check printed and the test left.
 func (r *Result) judge(out string, err error, notrun, cases string) {
-	name := r.Format + " " + filepath.Base(r.Test)
+	name := image(r.Format) + " " + filepath.Base(r.Test)
 	for line := range strings.Lines(out) {
 		switch strings.TrimRight(line, "\n") {
 		case "ok " + name:

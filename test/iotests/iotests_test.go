@@ -42,7 +42,7 @@ func TestKept(t *testing.T) {
 const fake = `
 import os, subprocess, sys
 tap, format, test = sys.argv[1:]
-format = format[1:]
+format = format[1:].replace('nbd', 'raw')
 d = os.environ['TEST_DIR']
 os.makedirs(d)
 print('# running', format, test)
@@ -96,6 +96,9 @@ func TestOutcomes(t *testing.T) {
 		r := s.Run(t.Context(), "raw", c.test)
 		if r.Outcome != c.outcome || r.Reason != c.reason {
 			t.Errorf("%s: %s %q, want %s %q", c.test, r.Outcome, r.Reason, c.outcome, c.reason)
+		}
+		if r := s.Run(t.Context(), "nbd", c.test); r.Format != "nbd" || r.Outcome != c.outcome {
+			t.Errorf("%s by a protocol: %s %s", c.test, r.Format, r.Outcome)
 		}
 	}
 }

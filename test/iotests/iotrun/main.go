@@ -29,7 +29,7 @@ func main() {
 
 func run(ctx context.Context) error {
 	hv := flag.String("hv", "bin/hv", "the emulator")
-	formats := flag.String("formats", "qcow2,raw", "image formats for tests that do not name theirs")
+	formats := flag.String("formats", "qcow2,raw", "image formats, or protocols such as nbd, for tests that do not name theirs")
 	parallel := flag.Int("j", 1, "tests at a time")
 	limit := flag.Duration("limit", 3*time.Minute, "for one test")
 	quiet := flag.Bool("q", false, "do not print how outputs differ")
