@@ -20,7 +20,7 @@ func (im *Image) empty() error {
 		}
 		if m.kind != unallocated {
 			// Entries are whole: parts of a cluster go with it.
-			err := im.eachCluster(off, im.geo.up(off+m.n), im.emptyEntry, nil)
+			err := im.eachCluster(off, im.geo.up(off+m.n), im.emptyEntry)
 			if err != nil {
 				return err
 			}
@@ -30,12 +30,13 @@ func (im *Image) empty() error {
 	return nil
 }
 
-func (im *Image) emptyEntry(s *slice, _ int64) {
+func (im *Image) emptyEntry(s *slice, _ int64) error {
 	old := s.get(s.i)
 	if old == (entry{}) {
-		return
+		return nil
 	}
 	im.unflushed = true
 	im.setEntry(s, s.i, entry{})
 	im.freeEntry(old, freedRequest)
+	return nil
 }

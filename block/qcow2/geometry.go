@@ -1,5 +1,7 @@
 package qcow2
 
+import "math/bits"
+
 // Limits of the implementation, those of QEMU.
 const (
 	minClusterBits   = 9
@@ -91,6 +93,9 @@ const (
 func (k kind) hosted() bool { return k == unallocHosted || k == zeroHosted || k == normal }
 func (k kind) zero() bool   { return k == zeroPlain || k == zeroHosted }
 
+// bare tells whether nothing has been written there.
+func (k kind) bare() bool { return k.zero() || k == unallocated || k == unallocHosted }
+
 func (e entry) host() int64 { return int64(e.desc & offsetMask) }
 
 // hosted tells whether the entry has a host cluster of its own.
@@ -132,6 +137,24 @@ func (g *geometry) kind(e entry, i int) kind {
 		return unallocHosted
 	}
 	return unallocated
+}
+
+// sub returns which subcluster of its cluster guest offset off is in.
+func (g *geometry) sub(off int64) int { return int(off & (g.clusterSize - 1) / g.subSize) }
+
+// dataIn returns what part of a cluster has data in this image: no bytes if lo is the cluster's
+// size and hi 0.
+func (g *geometry) dataIn(e entry) (lo, hi int64) {
+	switch {
+	case e.desc&flagCompressed != 0:
+		return 0, g.clusterSize
+	case !g.hosted(e):
+		return g.clusterSize, 0
+	case !g.ext:
+		return 0, g.clusterSize
+	}
+	alloc := uint32(e.subs)
+	return int64(bits.TrailingZeros32(alloc)) * g.subSize, int64(bits.Len32(alloc)) * g.subSize
 }
 
 // compressedAt returns where the data of a compressed cluster lies; n is an upper bound.

@@ -45,6 +45,9 @@ type Storage interface {
 	Size() int64
 }
 
+// Allocater is storage that may know how many bytes it takes on the host.
+type Allocater interface{ Allocated() (int64, bool) }
+
 // Backing is the image below: what is not allocated here is read there.
 type Backing interface {
 	Readv(off int64, v [][]byte) error
@@ -137,6 +140,7 @@ type Image struct {
 	bytesOff  int64 // where the next compressed cluster may go, 0 for a new cluster
 	unflushed bool  // written since the storage was flushed last
 	lazy      bool
+	sparse    *bool // what preallocated found
 	snaps     []Snapshot
 	owned     map[int64]Overlap // clusters that hold metadata
 	backing   Backing

@@ -94,10 +94,27 @@ func (im *Image) clearGrown(old, size int64) error {
 	im.mu.Unlock()
 	defer im.mu.Lock()
 	cluster := min(end, im.geo.up(old))
-	if err := im.zeroData(old, cluster-old, 0); err != nil || end == cluster {
+	if err := im.clearRest(old, cluster-old); err != nil || end == cluster {
 		return err
 	}
 	return im.zeroRange(cluster, end-cluster, 0)
+}
+
+// clearRest writes zeroes where something else is read now.
+func (im *Image) clearRest(off, n int64) error {
+	for n > 0 {
+		im.mu.Lock()
+		r, err := im.lookup(off, n)
+		im.mu.Unlock()
+		if err == nil && !r.kind.zero() && !(r.kind.bare() && im.backing == nil) {
+			err = im.zeroData(off, r.n)
+		}
+		if err != nil {
+			return err
+		}
+		off, n = off+r.n, n-r.n
+	}
+	return nil
 }
 
 // growL1 moves the L1 table to where it can have n entries.

@@ -51,13 +51,48 @@ func (im *Image) BlockStatus(off, n int64) (Extent, error) {
 		x.Status, x.Offset = Zero|Allocated|OffsetValid, m.host
 	case normal:
 		x.Status, x.Offset = Data|Allocated|OffsetValid, m.host
-		if im.geo.external {
+		if im.preallocated() {
 			x.Status |= Recurse
 		}
 	case compressed:
 		x.Status = Data | Allocated | CompressedData
 	}
 	return x, nil
+}
+
+// preallocated tells whether clusters are in use that take no room on the host, as after
+// metadata was preallocated: the storage knows then what of them is zero. It is found out
+// once, as in QEMU. The lock is held.
+func (im *Image) preallocated() bool {
+	if im.sparse == nil {
+		v := im.isSparse()
+		im.sparse = &v
+	}
+	return *im.sparse
+}
+
+func (im *Image) isSparse() bool {
+	a, ok := im.file.(Allocater)
+	if !ok {
+		return false
+	}
+	bytes, ok := a.Allocated()
+	if !ok {
+		return false
+	}
+	g := &im.geo
+	taken, used := bytes>>g.clusterBits, int64(0)
+	most := max(taken*10/9, taken+2)
+	for c, end := int64(0), g.clusters(im.file.Size()); c < end && used < most; c++ {
+		v, err := im.refcount(c)
+		if err != nil {
+			return false
+		}
+		if v > 0 {
+			used++
+		}
+	}
+	return used >= most
 }
 
 // Lease keeps what Map returned valid until Unmap.

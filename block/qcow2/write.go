@@ -254,22 +254,23 @@ func (im *Image) bounds(a *allocation, from, to int64) (lo, hi int64, err error)
 		return 0, 0, err
 	}
 	lo, hi = from, to
-	switch {
-	case !a.reuse && holdsData(g, first):
-		lo = g.down(from)
-	case !a.reuse || g.kind(first, int((from-g.down(from))/g.subSize)) != normal:
+	if k := g.kind(first, g.sub(from)); !a.reuse || k != normal {
 		lo = from &^ (g.subSize - 1)
 	}
-	switch {
-	case !a.reuse && holdsData(g, last):
-		hi = g.up(to)
-	case !a.reuse || g.kind(last, int((to-1-g.down(to-1))/g.subSize)) != normal:
+	if k := g.kind(last, g.sub(to-1)); !a.reuse || k != normal {
 		hi = (to + g.subSize - 1) &^ (g.subSize - 1)
 	}
+	if !a.reuse {
+		data, _ := g.dataIn(first)
+		lo = min(lo, g.down(from)+data)
+		_, data = g.dataIn(last)
+		hi = max(hi, g.down(to-1)+data)
+	}
+	a.from, a.to = lo, hi
 	return lo, hi, nil
 }
 
-// holdsData tells whether a cluster that gets a new place has data elsewhere in this image.
+// holdsData tells whether a cluster has data, or room for it, in this image.
 func holdsData(g *geometry, e entry) bool {
 	return e.desc&flagCompressed != 0 || g.hosted(e)
 }
@@ -307,9 +308,6 @@ func (im *Image) link(a *allocation) error {
 
 // linkedSubs returns the bitmap of the cluster at guest offset at after it was written.
 func linkedSubs(g *geometry, a *allocation, old entry, at int64) uint64 {
-	if !a.reuse && holdsData(g, old) {
-		return subMask(0, 32)
-	}
 	lo, hi := max(a.from-at, 0), min(a.to-at, g.clusterSize)
 	mask := subMask(int(lo/g.subSize), int((hi+g.subSize-1)/g.subSize))
 	return old.subs&^(mask<<32) | mask

@@ -1,9 +1,16 @@
 package qcow2
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
-// zeroChunk is how many zeroes are written as data at once.
-const zeroChunk = 1 << 20
+const (
+	// zeroChunk is how many zeroes are written as data at once.
+	zeroChunk = 1 << 20
+	// maxZeroData is after how many the rest may be made zeroes again, as in QEMU.
+	maxZeroData = 16 << 20
+)
 
 // WriteZeroes has n bytes at off read as zeroes.
 func (im *Image) WriteZeroes(off, n int64, f Flags) error {
@@ -17,41 +24,24 @@ func (im *Image) WriteZeroes(off, n int64, f Flags) error {
 	return im.endWrite(l, f, im.zeroRange(off, n, f))
 }
 
-// zeroRange splits a range into its whole subclusters and what is around them.
+// zeroRange splits a range into whole subclusters and what is before and after them. What
+// cannot be made zeroes is written.
 func (im *Image) zeroRange(off, n int64, f Flags) error {
 	unit := im.geo.subSize
 	if im.hdr.Version < 3 {
 		unit = im.geo.clusterSize
 	}
-	end := off + n
-	lo, hi := (off+unit-1)&^(unit-1), end&^(unit-1)
-	if end == im.Size() {
-		hi = (end + unit - 1) &^ (unit - 1)
-	}
-	if lo >= hi {
-		return im.zeroParts(off, n, unit, f)
-	}
-	if err := im.zeroParts(off, lo-off, unit, f); err != nil {
-		return err
-	}
-	if err := im.zeroWhole(lo, hi, min(hi, end), f); err != nil {
-		return err
-	}
-	return im.zeroParts(hi, max(end-hi, 0), unit, f)
-}
-
-// zeroParts makes parts of clusters or subclusters zeroes: by making all of them zeroes, if
-// the rest reads so, too.
-func (im *Image) zeroParts(off, n, unit int64, f Flags) error {
 	for n > 0 {
-		lo := off &^ (unit - 1)
-		m := min(lo+unit-off, n)
-		done, err := false, error(nil)
-		if im.hdr.Version >= 3 && im.restZero(lo, lo+unit, off, off+m) {
-			done, err = im.zeroBare(lo, lo+unit, f)
+		m := n
+		if head := off & (unit - 1); head > 0 {
+			m = min(m, unit-head)
+		} else if m > unit {
+			m &^= unit - 1
 		}
-		if !done && err == nil {
-			err = im.zeroData(off, m, f)
+		err := im.zeroPiece(off, m, unit, f)
+		if errors.Is(err, ErrNotSupported) && f&NoFallback == 0 {
+			m = min(m, maxZeroData)
+			err = im.zeroData(off, m)
 		}
 		if err != nil {
 			return err
@@ -61,13 +51,31 @@ func (im *Image) zeroParts(off, n, unit int64, f Flags) error {
 	return nil
 }
 
-// restZero tells whether the backing image is known to read as zeroes in [lo, hi) but for
-// [a, b).
+// zeroPiece makes whole subclusters zeroes, or a part of one if the rest reads so, too.
+func (im *Image) zeroPiece(off, n, unit int64, f Flags) error {
+	lo, hi, size := off&^(unit-1), (off+n+unit-1)&^(unit-1), im.Size()
+	if lo == off && (hi == off+n || size == off+n) {
+		return im.zeroize(lo, min(hi, size), f, false)
+	}
+	if !im.restZero(lo, min(hi, size), off, off+n) {
+		return errNotZeroes
+	}
+	return im.zeroize(lo, min(hi, size), f, true)
+}
+
+// errNotZeroes is for what has to be written as data.
+var errNotZeroes = fmt.Errorf("%w: zeroes without writing data", ErrNotSupported)
+
+// restZero tells whether a subcluster, [lo, hi), is known to read as zeroes but for [a, b).
 func (im *Image) restZero(lo, hi, a, b int64) bool {
 	im.mu.Lock()
+	r, err := im.lookup(lo, hi-lo)
 	below := im.backing
 	im.mu.Unlock()
-	if below == nil {
+	switch {
+	case err != nil || !r.kind.bare():
+		return false
+	case r.kind.zero() || below == nil:
 		return true
 	}
 	t, ok := below.(ZeroTeller)
@@ -75,90 +83,57 @@ func (im *Image) restZero(lo, hi, a, b int64) bool {
 		hi = min(hi, below.Size())
 		return lo >= hi || ok && t.ReadsZero(lo, hi-lo)
 	}
-	return zero(lo, a) && zero(b, hi)
+	return zero(lo, a) && (b == im.Size() || zero(b, hi))
 }
 
-// zeroBare makes a cluster or subcluster zeroes if nothing has been written to it.
-func (im *Image) zeroBare(lo, hi int64, f Flags) (done bool, err error) {
-	g := &im.geo
-	err = im.eachCluster(lo, hi, func(s *slice, at int64) {
-		a, b := max(lo-at, 0)/g.subSize, min(hi-at, g.clusterSize)/g.subSize
-		switch k := g.kind(s.get(s.i), int(a)); {
-		case k.zero(), k == unallocated, k == unallocHosted:
-			im.zeroEntry(s, int(a), int(b), f&MayUnmap != 0)
-			done = true
-		}
-	}, func(int64, int64) error { return nil })
-	if err == nil && done && g.external && im.hdr.Autoclear&AutoclearRawData != 0 {
-		err = im.data.WriteZeroes(lo, min(hi, im.Size())-lo, f&MayUnmap != 0)
-	}
-	return done, err
-}
-
-// zeroData writes zeroes where something else is read now.
-func (im *Image) zeroData(off, n int64, f Flags) error {
+// zeroData writes zeroes.
+func (im *Image) zeroData(off, n int64) error {
 	r := im.getReq()
 	defer im.putReq(r)
+	zeroes := make([]byte, min(n, zeroChunk))
 	for n > 0 {
-		m, zero, err := im.readsZero(off, n)
-		if err != nil {
+		m := min(n, zeroChunk)
+		if err := im.write(r, off, m, [][]byte{zeroes[:m]}); err != nil {
 			return err
-		}
-		if !zero {
-			if f&NoFallback != 0 {
-				return fmt.Errorf("%w: zeroes without writing data", ErrNotSupported)
-			}
-			m = min(m, zeroChunk)
-			if err := im.write(r, off, m, [][]byte{make([]byte, m)}); err != nil {
-				return err
-			}
 		}
 		off, n = off+m, n-m
 	}
 	return nil
 }
 
-// readsZero tells whether a run at off reads as zeroes for sure.
-func (im *Image) readsZero(off, n int64) (m int64, zero bool, err error) {
-	im.mu.Lock()
-	defer im.mu.Unlock()
-	r, err := im.lookup(off, n)
-	if err != nil {
-		return 0, false, err
-	}
-	bare := r.kind == unallocated || r.kind == unallocHosted
-	return r.n, r.kind.zero() || bare && im.backing == nil, nil
-}
-
-// zeroWhole makes [lo, hi), which is whole subclusters, zeroes; end is where the disk does.
-func (im *Image) zeroWhole(lo, hi, end int64, f Flags) error {
+// zeroize makes [lo, hi) zeroes, which is whole subclusters up to the end of the disk; with
+// bare only if nothing has been written there.
+func (im *Image) zeroize(lo, hi int64, f Flags, bare bool) error {
 	g := &im.geo
-	if im.hdr.Version < 3 {
-		// There are no zero clusters, but what is not there reads as zeroes.
-		if im.backing != nil {
-			return im.zeroData(lo, end-lo, f)
-		}
-		f |= MayUnmap
-	}
 	if g.external && im.hdr.Autoclear&AutoclearRawData != 0 {
-		if err := im.data.WriteZeroes(lo, end-lo, f&MayUnmap != 0); err != nil {
+		if err := im.data.WriteZeroes(lo, hi-lo, f&MayUnmap != 0); err != nil {
 			return err
 		}
 	}
-	return im.eachCluster(lo, hi, func(s *slice, at int64) {
-		a, b := max(lo-at, 0)/g.subSize, min(hi-at, g.clusterSize)/g.subSize
+	if im.hdr.Version < 3 && im.backing != nil {
+		return errNotZeroes
+	}
+	if hi == im.Size() {
+		// There is nothing in the rest of the last cluster, but subclusters that are
+		// left over from the one before stay in theirs.
+		if hi = g.up(hi); lo&(g.clusterSize-1) != 0 && lo > hi-g.clusterSize {
+			hi = im.Size()
+		}
+	}
+	return im.eachCluster(lo, hi, func(s *slice, at int64) error {
+		a, b := max(lo-at, 0)/g.subSize, (min(hi-at, g.clusterSize)+g.subSize-1)/g.subSize
+		e := s.get(s.i)
+		if bare && !g.kind(e, int(a)).bare() || int(b-a) < g.subs && e.desc&flagCompressed != 0 {
+			return errNotZeroes
+		}
 		im.zeroEntry(s, int(a), int(b), f&MayUnmap != 0)
-	}, func(at, hi int64) error { return im.zeroPart(at, hi, f) })
+		return nil
+	})
 }
 
-// zeroPart is for parts of compressed clusters, which have no subclusters.
-func (im *Image) zeroPart(lo, hi int64, f Flags) error {
-	return im.zeroData(lo, min(hi, im.Size())-lo, f)
-}
-
-// eachCluster calls set for the L2 entries of [lo, hi), once nobody has them under way. The
-// lock is held during the call. Parts of compressed clusters go to part, without the lock.
-func (im *Image) eachCluster(lo, hi int64, set func(*slice, int64), part func(lo, hi int64) error) error {
+// eachCluster calls set for the L2 entries of [lo, hi), once nobody has them under way, up to
+// the first error. The lock is held during the call.
+func (im *Image) eachCluster(lo, hi int64, set func(*slice, int64) error) error {
 	g := &im.geo
 	for at := g.down(lo); at < hi; at += g.clusterSize {
 		im.mu.Lock()
@@ -167,17 +142,10 @@ func (im *Image) eachCluster(lo, hi int64, set func(*slice, int64), part func(lo
 		if err == nil {
 			err = im.broken
 		}
-		split := false
 		if err == nil {
-			split = (at < lo || at+g.clusterSize > hi) && s.get(s.i).desc&flagCompressed != 0
-			if !split {
-				set(&s, at)
-			}
+			err = set(&s, at)
 		}
 		im.mu.Unlock()
-		if split {
-			err = part(max(at, lo), min(at+g.clusterSize, hi))
-		}
 		if err != nil {
 			return err
 		}
@@ -195,7 +163,7 @@ func (im *Image) zeroEntry(s *slice, a, b int, unmap bool) {
 	switch {
 	case im.hdr.Version < 3:
 		e = entry{}
-	case whole && (unmap && !g.external || old.desc&flagCompressed != 0):
+	case whole && (unmap || old.desc&flagCompressed != 0):
 		e = entry{desc: flagZero, subs: subMask(0, 32) << 32}
 	case g.ext:
 		e.subs = e.subs&^subMask(a, b) | subMask(a, b)<<32
@@ -259,8 +227,8 @@ func (im *Image) discard(off, n int64) error {
 	for at := lo; at < hi; {
 		end := min(hi, (at/g.tableSpan()+1)*g.tableSpan())
 		if backed || !im.bare(at) {
-			set := func(s *slice, at int64) { im.discardEntry(s, backed, freedRequest) }
-			if err := im.eachCluster(at, end, set, nil); err != nil {
+			set := func(s *slice, at int64) error { im.discardEntry(s, backed, freedRequest); return nil }
+			if err := im.eachCluster(at, end, set); err != nil {
 				return err
 			}
 		}
@@ -292,7 +260,7 @@ func (im *Image) bare(off int64) bool {
 func (im *Image) discardEntry(s *slice, backed bool, k discardKind) {
 	g := &im.geo
 	old := s.get(s.i)
-	if old == (entry{}) && !backed {
+	if !backed && !holdsData(g, old) {
 		return
 	}
 	var e entry

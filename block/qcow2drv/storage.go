@@ -8,6 +8,9 @@ type Storage struct{ *graph.Child }
 // Writev writes the buffers at off.
 func (s Storage) Writev(off int64, v [][]byte) error { return s.Child.Writev(off, v, 0) }
 
+// Allocated returns how many bytes the node takes on the host, if that is known.
+func (s Storage) Allocated() (int64, bool) { return s.Child.Node().Allocated() }
+
 // WriteZeroes makes zeroes, by giving space back if unmap says so.
 func (s Storage) WriteZeroes(off, n int64, unmap bool) error {
 	if unmap {
