@@ -30,8 +30,9 @@ func (d *Driver) Reopen(node graph.Options, own any) (commit func() error, undo 
 	d.file = file
 	commit = oldFile.Close
 	undo = func() {
-		// The locks that were there before nobody else can have.
-		d.file = file
+		// Permit may have exchanged the file since. The locks that were there before nobody
+		// else can have.
+		file := d.file
 		_ = errors.Join(d.lock(oldFile, graph.Perm(held), graph.AllPerms&^graph.Perm(notShared)), file.Close())
 		d.cfg, d.file = old, oldFile
 	}

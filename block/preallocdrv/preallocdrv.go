@@ -73,9 +73,12 @@ func (d *Driver) Reopen(node graph.Options, own any) (commit func() error, undo 
 		d.cfg = cfg
 	}
 	if node.ReadOnly {
-		err = d.cut()
+		if err := d.cut(); err != nil {
+			d.cfg = old
+			return nil, nil, err
+		}
 	}
-	return func() error { return nil }, func() { d.cfg = old }, err
+	return func() error { return nil }, func() { d.cfg = old }, nil
 }
 
 // alone reports whether users that do perm have the file to themselves.
