@@ -92,12 +92,6 @@ func (d *Disk) Close() error { return d.root.Close() }
 // Node returns what the disk is on.
 func (d *Disk) Node() *graph.Node { return d.root.Node() }
 
-// Widen has the disk do more with its node, for requests that others make in its name.
-func (d *Disk) Widen(perm graph.Perm) error {
-	has, shared := d.root.Perms()
-	return d.root.SetPerm(has|perm, shared)
-}
-
 // Size returns the length in bytes.
 func (d *Disk) Size() uint64 { return uint64(d.root.Size()) }
 

@@ -43,6 +43,8 @@ type Opener struct {
 	Print func(text string)
 	// Said hears what QEMU would print when it makes an image, unless it is nil.
 	Said func(text string)
+	// Join, unless it is nil, may keep a node from becoming a child of another one.
+	Join func(parent, child *graph.Node) error
 	// Warn takes what the user should know, unless it is nil.
 	Warn func(text string)
 	// Network is for nodes on other machines.

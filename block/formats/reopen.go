@@ -295,6 +295,12 @@ func (r *reopening) exchange(n *graph.Node, name, ref string, some bool) error {
 	switch {
 	case c == nil && to == nil || c != nil && c.Node() == to:
 		return nil
+	case to != nil && r.x.Join != nil:
+		if err := r.x.Join(n, to); err != nil {
+			return err
+		}
+	}
+	switch {
 	case c == nil && n.IsFilter():
 		return fmt.Errorf("'%s' is a %s filter node that does not support a %s child", n.Name(), n.Driver(), name)
 	case name == "backing":

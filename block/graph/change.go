@@ -48,8 +48,8 @@ func (ch *Change) Commit() error {
 // Rollback takes the changes back that were not committed.
 func (ch *Change) Rollback() { ch.rollback() }
 
-// reaches reports whether n is other or stands on it.
-func (n *Node) reaches(other *Node) bool { return slices.Contains(below(nil, n), other) }
+// Reaches reports whether n is other or stands on it.
+func (n *Node) Reaches(other *Node) bool { return slices.Contains(below(nil, n), other) }
 
 // move has a hold be one on another node.
 func (ch *Change) move(c *Child, to *Node) {
@@ -85,7 +85,7 @@ func (ch *Change) disown(c *Child) {
 
 // Move has a child of a node be another node.
 func (ch *Change) Move(c *Child, to *Node) error {
-	if c.parent != nil && to.reaches(c.parent) {
+	if c.parent != nil && to.Reaches(c.parent) {
 		return cycle(to, c.name, c.parent)
 	}
 	ch.move(c, to)
@@ -109,7 +109,7 @@ func (ch *Change) Replace(from, to *Node) {
 
 // Attach makes a node a child of another one. Its driver is told by whoever attaches.
 func (ch *Change) Attach(parent *Node, e Edge) (*Child, error) {
-	if e.Node.reaches(parent) {
+	if e.Node.Reaches(parent) {
 		return nil, cycle(e.Node, e.Name, parent)
 	}
 	c := parent.attach(e)

@@ -39,7 +39,7 @@ func consistent(t *testing.T, g *Graph) {
 			if c.parent != n || !slices.Contains(c.node.parents, c) || !slices.Contains(g.nodes, c.node) {
 				t.Errorf("%s does not know of %s above it", c.node.name, n.name)
 			}
-			if c.node.reaches(n) {
+			if c.node.Reaches(n) {
 				t.Errorf("%s stands on itself", n.name)
 			}
 		}

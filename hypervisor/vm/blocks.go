@@ -138,6 +138,7 @@ func (v *VM) opener(writeThrough bool) *formats.Opener {
 			Credentials: func(id string) (*tlscreds.Creds, error) { return v.credentials(id, false) },
 		},
 		Corrupted: func(node string, c qcow2.Corruption) { v.control.Post(func() { v.imageCorrupted(node, c) }) },
+		Join:      v.blocks.join,
 		Quorum:    quorum{v}, Print: v.breakpoints(), Complain: complain,
 	}
 }

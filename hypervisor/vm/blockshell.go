@@ -91,9 +91,6 @@ func (t driveTarget) Hold(perm graph.Perm) (*graph.Child, error) {
 	if perm&^has == 0 {
 		return t.root, nil
 	}
-	if t.disk != nil {
-		return t.root, t.disk.Widen(perm)
-	}
 	return t.root, t.root.SetPerm(has|perm, shared)
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"hv/block/graph"
 	"hv/devices/qdev"
 	"hv/devices/scsi"
 	"hv/devices/virtio"
@@ -104,7 +105,7 @@ func (v *VM) addUnit(in *qdev.Instance, c *scsi.Config, readOnly bool, make func
 	}
 	d.accounts(c.AccountInvalid, c.AccountFailed)
 	if d.thread = parent.Config.(*scsiConfig).IOThread; !v.blocks.together(d) {
-		return errors.New("Cannot change iothread of active block backend")
+		return errThread
 	}
 	s := &slot{vm: v, drive: d, readOnly: readOnly, shareRW: c.ShareRW, policy: errorPolicy(c.ReadError, c.WriteError)}
 	if d.node() != nil {
@@ -140,6 +141,24 @@ func (b *blocks) together(d *drive) bool {
 	return !slices.ContainsFunc(b.drives, func(x *drive) bool {
 		return x != d && x.disk != nil && d.root != nil && x.node() == d.node() && x.thread != d.thread
 	})
+}
+
+// errThread refuses to have two I/O threads meet at a node.
+var errThread = errors.New("Cannot change iothread of active block backend")
+
+// join refuses to make a node the child of another one if what uses them is served by
+// different threads.
+func (b *blocks) join(parent, child *graph.Node) error {
+	near := func(d *drive, n *graph.Node) bool {
+		return d.disk != nil && (d.node().Reaches(n) || n.Reaches(d.node()))
+	}
+	for _, d := range b.drives {
+		differs := func(x *drive) bool { return x.thread != d.thread && near(x, child) }
+		if near(d, parent) && slices.ContainsFunc(b.drives, differs) {
+			return errThread
+		}
+	}
+	return nil
 }
 
 // claimSlot is claimDrive for a device that can do without a drive, if name is empty.

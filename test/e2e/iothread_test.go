@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"testing"
 
 	"hv/qmp/qapi"
@@ -76,4 +77,28 @@ func addNull(t *testing.T, v *vm) string {
 	t.Helper()
 	v.works(t, "blockdev-add", `{"driver":"null-co","node-name":"null"}`)
 	return "null"
+}
+
+// TestThreadsMeet keeps disks of different I/O threads from coming to use the same node.
+func TestThreadsMeet(t *testing.T) {
+	dir := t.TempDir()
+	var args []string
+	for _, name := range []string{"a", "b", "c"} {
+		path := dir + "/" + name
+		if out, err := exec.Command(hvrun.Tool(t, "qemu-img"), "create", "-q", "-f", "qcow2", path, "1M").CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		args = append(args, "-blockdev", "driver=qcow2,node-name="+name+",read-only="+map[bool]string{true: "on", false: "off"}[name == "b"]+",file.driver=file,file.node-name=f"+name+",file.filename="+path)
+	}
+	v := start(t, bare(t, "spin", append(args, "-object", "iothread,id=io0", "-object", "iothread,id=io1",
+		"-device", "virtio-scsi-pci,id=s0,iothread=io0", "-device", "virtio-scsi-pci,id=s1,iothread=io1",
+		"-device", "scsi-hd,bus=s0.0,drive=a,share-rw=on", "-device", "scsi-hd,bus=s1.0,drive=b,share-rw=on")...)...)
+	with := func(backing string) string {
+		return `{"options":[{"driver":"qcow2","node-name":"a","file":"fa","backing":` + backing + `}]}`
+	}
+	v.failing(t, "Cannot change iothread of active block backend", "blockdev-reopen", with(`"b"`))
+	v.works(t, "blockdev-reopen", with(`"c"`))
+	v.works(t, "blockdev-reopen", with("null"))
+	v.do(t, "quit")
+	v.ends(t, 0)
 }

@@ -167,7 +167,14 @@ func TestQuorumServer(t *testing.T) {
 // TestShellOnDisk makes requests of a guest's disk by the human monitor, as qemu-io does.
 func TestShellOnDisk(t *testing.T) {
 	image := hvrun.Image(t, t.TempDir(), 8)
-	v := start(t, bare(t, "spin", append(withDisk(image), "-blockdev", `{"driver":"blkdebug","node-name":"b","image":{"driver":"null-co"}}`)...)...)
+	v := start(t, bare(t, "spin", append(withDisk(image), "-blockdev", `{"driver":"blkdebug","node-name":"b","image":{"driver":"null-co"}}`, "-blockdev", `{"driver":"null-co","node-name":"ro","read-only":true}`)...)...)
+	for line, want := range map[string]string{
+		`qemu-io ro "aio_write 0 2k"`: "Block node is read-only\r\n", `qemu-io ro "reopen -r -w"`: "Only one -r/-w option may be given\r\n",
+	} {
+		if got := v.human(t, line); got != want {
+			t.Errorf("%s: %q, want %q", line, got, want)
+		}
+	}
 	var wants []string
 	for _, c := range []struct{ line, want string }{
 		{`qemu-io d "write -P 9 4096 4k"`, "wrote 4096/4096 bytes at offset 4096"}, {`qemu-io d "read -P 9 4k 4k"`, "read 4096/4096 bytes at offset 4096"},
