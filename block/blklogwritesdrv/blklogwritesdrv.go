@@ -179,12 +179,16 @@ func (d *Driver) note(off, n int64, flags uint64, data [][]byte, zeroes int64) e
 	le, size := binary.LittleEndian, int64(d.cfg.SectorSize)
 	clear(d.sector)
 	le.PutUint64(d.sector, uint64(off/size))
-	le.PutUint64(d.sector[8:], uint64(n/size))
+	le.PutUint64(d.sector[8:], uint64((n+size-1)/size))
 	le.PutUint64(d.sector[16:], flags)
 	at := d.next * size
-	d.next += 1 + (length(data)+zeroes)/size
+	v := append([][]byte{d.sector}, data...)
+	if over := length(data) % size; over > 0 { // the end of the node
+		v = append(v, make([]byte, size-over))
+	}
+	d.next += (length(v) + zeroes) / size
 	d.entries++
-	if err := d.log.Writev(at, append([][]byte{d.sector}, data...), 0); err != nil {
+	if err := d.log.Writev(at, v, 0); err != nil {
 		return err
 	}
 	if zeroes > 0 {

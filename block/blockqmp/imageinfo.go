@@ -75,7 +75,7 @@ func base(n *graph.Node) (clusterSize *int64, dirty *bool) {
 		return nil, new(bool)
 	}
 	for _, c := range n.Children() {
-		if c.Role() == graph.Filtered || c.Role() == graph.Part {
+		if c.Role() == graph.Filtered || c.Role() == graph.Part && n.Driver() == "raw" {
 			return base(c.Node())
 		}
 	}

@@ -124,23 +124,22 @@ func (m *Memory) Readv(off int64, v [][]byte) error {
 	err := m.begin("read", off, size(v))
 	defer m.mu.Unlock()
 	for _, b := range v {
-		for i := range b {
-			if err == nil {
-				b[i], err = m.at(off)
-			}
-			off++
+		for len(b) > 0 && err == nil {
+			n := min(int64(len(b)), (off/Block+1)*Block-off)
+			err = m.look(off, b[:n])
+			b, off = b[n:], off+n
 		}
 	}
 	return err
 }
 
-func (m *Memory) at(off int64) (byte, error) {
+// look reads a part of one block.
+func (m *Memory) look(off int64, b []byte) error {
+	copy(b, m.data[off:])
 	if m.has[off/Block] || m.backing == nil || off >= m.backing.Size() {
-		return m.data[off], nil
+		return nil
 	}
-	b := []byte{0}
-	err := m.backing.Readv(off, [][]byte{b})
-	return b[0], err
+	return m.backing.Readv(off, [][]byte{b})
 }
 
 // own has blocks be those of the node, with what lies in the backing node in parts of them.
@@ -149,12 +148,9 @@ func (m *Memory) own(off, n int64) error {
 		m.resize(end)
 	}
 	for b := off / Block; b*Block < off+n; b++ {
-		for at := b * Block; !m.has[b] && at < min((b+1)*Block, int64(len(m.data))); at++ {
-			x, err := m.at(at)
-			if err != nil {
-				return err
-			}
-			m.data[at] = x
+		at := b * Block
+		if err := m.look(at, m.data[at:min(at+Block, int64(len(m.data)))]); err != nil {
+			return err
 		}
 		m.has[b] = true
 	}

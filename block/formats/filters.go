@@ -77,7 +77,7 @@ func (x *Opener) copyBeforeWrite(s graph.Spec, o *qapi.BlockdevOptionsCbw, from 
 	if err != nil {
 		return nil, errors.Join(err, file.Unref())
 	}
-	s.Children = []graph.Edge{{Name: "file", Role: graph.Filtered, Node: file}, {Name: "target", Role: graph.Storage, Node: target}}
+	s.Children = []graph.Edge{{Name: "file", Role: graph.Filtered, Node: file}, {Name: "target", Role: graph.Part, Node: target}}
 	s.Open = func(c []*graph.Child) (graph.Driver, error) { return cbwdrv.Open(cfg, c[0], c[1]) }
 	s.Filename = file.Filename
 	n, err := x.Graph.Open(s)
@@ -89,7 +89,8 @@ func (x *Opener) snapshotAccess(s graph.Spec, o *qapi.BlockdevOptionsGenericForm
 	if err != nil {
 		return nil, err
 	}
-	s.Children = []graph.Edge{{Name: "file", Role: graph.Storage, Node: file}}
+	// Nothing is asked of the child, not even before there is a driver: a guest writes to it.
+	s.Children = []graph.Edge{{Name: "file", Role: graph.Part, Node: file}}
 	s.Open = func(c []*graph.Child) (graph.Driver, error) { return accessdrv.Open(c[0]), nil }
 	s.Filename = file.Filename
 	n, err := x.Graph.Open(s)

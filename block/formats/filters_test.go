@@ -343,3 +343,27 @@ func TestPreallocateReopen(t *testing.T) {
 	}
 	tool(t, dir, "qemu-img", "check", "d")
 }
+
+// TestAccessUnderWrites opens what a node was while somebody writes to that, and to its target.
+func TestAccessUnderWrites(t *testing.T) {
+	x := newOpener()
+	dir := t.TempDir()
+	tool(t, dir, "qemu-img", "create", "-f", "raw", "d", "300k")
+	target := open(t, x, `{"driver":"null-co","size":307200,"read-zeroes":true,"node-name":"t"}`)
+	other := user(t, target, graph.ConsistentRead|graph.Write)
+	cbw := open(t, x, fmt.Sprintf(`{"driver":"copy-before-write","node-name":"cbw","target":"t",`+onFile+`}`, dir))
+	writer := user(t, cbw, graph.ConsistentRead|graph.Write)
+	for _, options := range []string{"", `,"read-only":true`} {
+		access := open(t, x, `{"driver":"snapshot-access","file":"cbw"`+options+`}`)
+		reader := user(t, access, graph.ConsistentRead)
+		if err := errors.Join(writer.Writev(0, [][]byte{{1}}, 0), reader.Readv(0, [][]byte{make([]byte, 1)})); err != nil {
+			t.Error(err)
+		}
+		if err := errors.Join(reader.Close(), access.Unref()); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := errors.Join(writer.Close(), other.Close(), cbw.Unref(), target.Unref()); err != nil {
+		t.Error(err)
+	}
+}

@@ -58,6 +58,8 @@ const sunPath = 108
 // network returns what Go calls an address.
 func network(a *qapi.SocketAddress) (kind, address string, err error) {
 	switch {
+	case a.Inet != nil && no(a.Inet.Ipv4) && no(a.Inet.Ipv6):
+		return "", "", errors.New("Cannot disable IPv4 and IPv6 at same time")
 	case a.Inet != nil:
 		return "tcp" + family(a.Inet), net.JoinHostPort(a.Inet.Host, a.Inet.Port), nil
 	case a.Unix != nil:
@@ -67,6 +69,7 @@ func network(a *qapi.SocketAddress) (kind, address string, err error) {
 }
 
 func is(b *bool) bool { return b != nil && *b }
+func no(b *bool) bool { return b != nil && !*b }
 
 // family is the part of a network's name that chooses IPv4 or IPv6. What is not said is on
 // if the other is off, or if nothing is said.
@@ -163,6 +166,10 @@ func Listen(a *qapi.SocketAddress, fds Descriptors) (net.Listener, error) {
 			return nil, err
 		}
 		defer f.Close()
+		// Who handed it over may only have bound it.
+		if err := unix.Listen(int(f.Fd()), unix.SOMAXCONN); err != nil {
+			return nil, fmt.Errorf("Failed to listen on fd socket: %w", reason(err))
+		}
 		return net.FileListener(f)
 	}
 	kind, address, err := network(a)
