@@ -25,7 +25,9 @@ var blockErrors = map[string]string{
 	"add": `
 blockdev-add {}
 blockdev-add {'driver': 'no-such', 'node-name': 'x'}
+blockdev-del {'node-name': 'x'}
 blockdev-add {'driver': 7, 'node-name': 'x'}
+blockdev-del {'node-name': 'x'}
 blockdev-add {'driver': 'null-co'}
 blockdev-add {'driver': 'null-co', 'node-name': ''}
 blockdev-add {'driver': 'null-co', 'node-name': '7up'}
@@ -35,58 +37,111 @@ blockdev-add {'driver': 'null-co', 'node-name': 'abcdefghijabcdefghijabcdefghija
 blockdev-add {'driver': 'null-co', 'node-name': 'n'}
 blockdev-add {'driver': 'null-co', 'node-name': 'g'}
 blockdev-add {'driver': 'null-co', 'node-name': 'x', 'size': 'much'}
+blockdev-del {'node-name': 'x'}
 blockdev-add {'driver': 'null-co', 'node-name': 'x', 'size': 1.5}
+blockdev-del {'node-name': 'x'}
 blockdev-add {'driver': 'null-co', 'node-name': 'x', 'latency-ns': -1}
+blockdev-del {'node-name': 'x'}
 blockdev-add {'driver': 'null-co', 'node-name': 'x', 'read-zeroes': 'on'}
+blockdev-del {'node-name': 'x'}
 blockdev-add {'driver': 'null-co', 'node-name': 'x', 'read-only': 1}
+blockdev-del {'node-name': 'x'}
 blockdev-add {'driver': 'null-co', 'node-name': 'x', 'discard': 'maybe'}
+blockdev-del {'node-name': 'x'}
 blockdev-add {'driver': 'null-co', 'node-name': 'x', 'detect-zeroes': 'maybe'}
+blockdev-del {'node-name': 'x'}
 blockdev-add {'driver': 'null-co', 'node-name': 'x', 'detect-zeroes': 'unmap'}
+blockdev-del {'node-name': 'x'}
 blockdev-add {'driver': 'null-co', 'node-name': 'x', 'cache': 'none'}
+blockdev-del {'node-name': 'x'}
 blockdev-add {'driver': 'null-co', 'node-name': 'x', 'cache': {'writeback': true}}
+blockdev-del {'node-name': 'x'}
 blockdev-add {'driver': 'file', 'node-name': 'x', 'filename': 'DIR/absent'}
+blockdev-del {'node-name': 'x'}
 blockdev-add {'driver': 'file', 'node-name': 'x', 'filename': 'DIR'}
+blockdev-del {'node-name': 'x'}
 blockdev-add {'driver': 'file', 'node-name': 'x', 'filename': ''}
+blockdev-del {'node-name': 'x'}
 blockdev-add {'driver': 'file', 'node-name': 'x', 'filename': 'DIR/disk', 'aio': 'fast'}
+blockdev-del {'node-name': 'x'}
 blockdev-add {'driver': 'file', 'node-name': 'x', 'filename': 'DIR/disk', 'aio': 'native'}
+blockdev-del {'node-name': 'x'}
 blockdev-add {'driver': 'file', 'node-name': 'x', 'filename': 'DIR/disk', 'locking': 'yes'}
+blockdev-del {'node-name': 'x'}
 blockdev-add {'driver': 'file', 'node-name': 'x', 'filename': 'DIR/disk', 'pr-manager': 'p'}
+blockdev-del {'node-name': 'x'}
 blockdev-add {'driver': 'host_device', 'node-name': 'x', 'filename': 'DIR/disk'}
+blockdev-del {'node-name': 'x'}
 blockdev-add {'driver': 'host_device', 'node-name': 'x', 'filename': 'DIR/absent'}
+blockdev-del {'node-name': 'x'}
 blockdev-add {'driver': 'raw', 'node-name': 'x', 'file': 'n', 'offset': -1}
+blockdev-del {'node-name': 'x'}
 blockdev-add {'driver': 'raw', 'node-name': 'x', 'file': 'n', 'offset': 2097152}
+blockdev-del {'node-name': 'x'}
 blockdev-add {'driver': 'raw', 'node-name': 'x', 'file': 'n', 'offset': 512, 'size': 1048576}
+blockdev-del {'node-name': 'x'}
 blockdev-add {'driver': 'raw', 'node-name': 'x', 'file': 'n', 'size': 1000}
+blockdev-del {'node-name': 'x'}
 blockdev-add {'driver': 'raw', 'node-name': 'x', 'file': {'driver': 'file'}}
+blockdev-del {'node-name': 'x'}
 blockdev-add {'driver': 'raw', 'node-name': 'x', 'file': {'driver': 'file', 'filename': 'DIR/absent'}}
+blockdev-del {'node-name': 'x'}
 blockdev-add {'driver': 'raw', 'node-name': 'x', 'file': {'driver': 'null-co', 'node-name': 'n'}}
+blockdev-del {'node-name': 'x'}
 blockdev-add {'driver': 'raw', 'node-name': 'x', 'file': {'driver': 'null-co', 'node-name': 'x'}}
+blockdev-del {'node-name': 'x'}
 blockdev-add {'driver': 'qcow2', 'node-name': 'x', 'file': 'm'}
+blockdev-del {'node-name': 'x'}
 blockdev-add {'driver': 'qcow2', 'node-name': 'x', 'file': 'm', 'overlap-check': 'some'}
+blockdev-del {'node-name': 'x'}
 blockdev-add {'driver': 'qcow2', 'node-name': 'x', 'file': 'm', 'backing': 'absent'}
+blockdev-del {'node-name': 'x'}
 blockdev-add {'driver': 'throttle', 'node-name': 'x', 'file': 'n', 'throttle-group': 'absent'}
+blockdev-del {'node-name': 'x'}
 blockdev-add {'driver': 'throttle', 'node-name': 'x', 'file': 'n', 'throttle-group': 'g', 'iops-total': 1}
+blockdev-del {'node-name': 'x'}
 blockdev-add {'driver': 'copy-on-read', 'node-name': 'x', 'file': 'n', 'bottom': 'absent'}
+blockdev-del {'node-name': 'x'}
 blockdev-add {'driver': 'copy-before-write', 'node-name': 'x', 'file': 'n'}
+blockdev-del {'node-name': 'x'}
 blockdev-add {'driver': 'copy-before-write', 'node-name': 'x', 'file': 'n', 'target': 'absent'}
+blockdev-del {'node-name': 'x'}
 blockdev-add {'driver': 'copy-before-write', 'node-name': 'x', 'file': 'n', 'target': 'm'}
+blockdev-del {'node-name': 'x'}
 blockdev-add {'driver': 'quorum', 'node-name': 'x', 'children': [], 'vote-threshold': 1}
+blockdev-del {'node-name': 'x'}
 blockdev-add {'driver': 'quorum', 'node-name': 'x', 'children': ['n'], 'vote-threshold': 2}
+blockdev-del {'node-name': 'x'}
 blockdev-add {'driver': 'quorum', 'node-name': 'x', 'children': ['n', 'm'], 'vote-threshold': 0}
+blockdev-del {'node-name': 'x'}
 blockdev-add {'driver': 'quorum', 'node-name': 'x', 'children': ['n', 'm'], 'vote-threshold': -1}
+blockdev-del {'node-name': 'x'}
 blockdev-add {'driver': 'quorum', 'node-name': 'x', 'children': ['n', 'absent'], 'vote-threshold': 1}
+blockdev-del {'node-name': 'x'}
 blockdev-add {'driver': 'quorum', 'node-name': 'x', 'children': ['n', 'm'], 'vote-threshold': 1, 'blkverify': true}
+blockdev-del {'node-name': 'x'}
 blockdev-add {'driver': 'blkdebug', 'node-name': 'x', 'image': 'n', 'align': 3}
+blockdev-del {'node-name': 'x'}
 blockdev-add {'driver': 'blkdebug', 'node-name': 'x', 'image': 'n', 'max-transfer': 7}
+blockdev-del {'node-name': 'x'}
 blockdev-add {'driver': 'blkdebug', 'node-name': 'x', 'image': 'n', 'opt-discard': 7}
+blockdev-del {'node-name': 'x'}
 blockdev-add {'driver': 'blkdebug', 'node-name': 'x', 'image': 'n', 'config': 'DIR/absent'}
+blockdev-del {'node-name': 'x'}
 blockdev-add {'driver': 'blkdebug', 'node-name': 'x', 'image': 'n', 'inject-error': [{'event': 'no_such'}]}
+blockdev-del {'node-name': 'x'}
 blockdev-add {'driver': 'blkverify', 'node-name': 'x', 'test': 'n', 'raw': 'absent'}
+blockdev-del {'node-name': 'x'}
 blockdev-add {'driver': 'blklogwrites', 'node-name': 'x', 'file': 'n', 'log': 'm', 'log-sector-size': 3}
+blockdev-del {'node-name': 'x'}
 blockdev-add {'driver': 'blklogwrites', 'node-name': 'x', 'file': 'n', 'log': 'm', 'log-append': true}
+blockdev-del {'node-name': 'x'}
 blockdev-add {'driver': 'nbd', 'node-name': 'x', 'server': {'type': 'unix', 'path': 'DIR/absent'}}
+blockdev-del {'node-name': 'x'}
 blockdev-add {'driver': 'nbd', 'node-name': 'x', 'server': {'type': 'unix'}}
+blockdev-del {'node-name': 'x'}
 blockdev-add {'driver': 'nbd', 'node-name': 'x', 'server': {'type': 'unix', 'path': 'DIR/absent'}, 'tls-creds': 'absent'}
+blockdev-del {'node-name': 'x'}
 query-named-block-nodes {'flat': 'x'}
 `,
 	"change": `
@@ -95,7 +150,6 @@ blockdev-del {'node-name': 'absent'}
 blockdev-del {'node-name': 'f'}
 blockdev-del {'node-name': 'n', 'force': true}
 blockdev-reopen {}
-blockdev-reopen {'options': []}
 blockdev-reopen {'options': [{'driver': 'null-co'}]}
 blockdev-reopen {'options': [{'driver': 'null-co', 'node-name': 'absent'}]}
 blockdev-reopen {'options': [{'driver': 'raw', 'node-name': 'n', 'file': 'm'}]}
@@ -200,7 +254,6 @@ block-dirty-bitmap-disable {'node': 'n', 'name': 'absent'}
 block-dirty-bitmap-merge {'node': 'n', 'target': 'absent', 'bitmaps': ['b']}
 block-dirty-bitmap-merge {'node': 'n', 'target': 'b', 'bitmaps': ['absent']}
 block-dirty-bitmap-merge {'node': 'n', 'target': 'b', 'bitmaps': ['b']}
-block-dirty-bitmap-merge {'node': 'n', 'target': 'b', 'bitmaps': []}
 block-dirty-bitmap-merge {'node': 'n', 'target': 'b', 'bitmaps': [{'node': 'absent', 'name': 'b'}]}
 block-dirty-bitmap-merge {'node': 'n', 'target': 'b', 'bitmaps': [{'node': 'm'}]}
 block-dirty-bitmap-merge {'node': 'n', 'target': 'b', 'bitmaps': [7]}
