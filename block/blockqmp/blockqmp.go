@@ -76,16 +76,7 @@ func Register(t *dispatch.Table, vm VM) {
 }
 
 func resize(vm VM, a qapi.BlockResizeArgs) error {
-	name := ""
-	switch {
-	case a.Device != nil && a.NodeName != nil:
-		return errors.New("Device and node-name are mutually exclusive")
-	case a.NodeName != nil:
-		name = *a.NodeName
-	case a.Device != nil:
-		name = *a.Device
-	}
-	n, err := vm.FindNode(name)
+	n, err := lookup(vm, a.Device, a.NodeName)
 	switch {
 	case err != nil:
 		return err

@@ -81,7 +81,7 @@ func deleteInternal(vm Changer) func(context.Context, qapi.BlockdevSnapshotDelet
 		defer n.Drain()()
 		keeper := n.Snapshotter()
 		if keeper == nil {
-			return info, noSnapshot(&a)
+			return info, errors.New("Failed to get a snapshot list: Operation not supported")
 		}
 		all := keeper.Snapshots()
 		i := slices.IndexFunc(all, func(s graph.Snapshot) bool { return is(a.Id, s.ID) && is(a.Name, s.Name) })

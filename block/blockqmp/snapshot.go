@@ -45,7 +45,7 @@ func act[T any, P qapi.Codec[T]](t *dispatch.Table, vm Changer, cmd qapi.Command
 }
 
 // lookup returns the node of a drive, or with a name.
-func lookup(vm Changer, device, node *string) (*graph.Node, error) {
+func lookup(vm VM, device, node *string) (*graph.Node, error) {
 	name := func(s *string) string {
 		if s == nil {
 			return ""

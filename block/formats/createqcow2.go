@@ -127,7 +127,7 @@ func checkQcow2(o *qapi.BlockdevCreateOptionsQcow2) error {
 
 // checkSize says what is wrong with a size: what the L1 table can reach, of 32 MiB at most.
 func checkSize(size, cluster uint64, extended bool) error {
-	const most = 1<<63 - 1<<30 // what QEMU's requests can reach
+	const most = uint64(graph.MaxSize)
 	entry := uint64(8)
 	if extended {
 		entry = 16

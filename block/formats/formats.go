@@ -91,7 +91,9 @@ func (x *Opener) open(o *qapi.BlockdevOptions, from inherited) (*graph.Node, err
 func (x *Opener) node(o *qapi.BlockdevOptions, from inherited) (*graph.Node, error) {
 	s := graph.Spec{Driver: string(o.Driver), Source: o}
 	if o.NodeName != nil {
-		s.Name = *o.NodeName
+		if s.Name = *o.NodeName; s.Name == "" {
+			return nil, errors.New("Invalid node-name: ''")
+		}
 		if x.Drive(s.Name) != nil {
 			return nil, fmt.Errorf("node-name=%s is conflicting with a device id", s.Name)
 		}
@@ -191,6 +193,9 @@ func (x *Opener) file(s graph.Spec, o *qapi.BlockdevOptions, f *qapi.BlockdevOpt
 	cfg := filedrv.Config{
 		Path: f.Filename, Device: o.Driver == qapi.BlockdevDriverHostDevice, Options: s.Options, AutoReadOnly: from.auto,
 		WriteThrough: x.WriteThrough, Unlocked: f.Locking != nil && *f.Locking == qapi.OnOffAutoOff, OpenFile: x.OpenFile,
+	}
+	if f.Filename == "" {
+		return nil, fmt.Errorf("The '%s' block driver requires a file name", s.Driver)
 	}
 	aio := x.AIO
 	if f.Aio != nil {

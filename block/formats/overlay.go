@@ -63,7 +63,7 @@ func (x *Opener) makeOverlay(o *Overlay, over *graph.Node) error {
 	}
 	err := filedrv.Create(filedrv.Creation{Path: o.File, OpenFile: x.OpenFile}, nil)
 	if err != nil {
-		return fmt.Errorf("%s: %w", o.File, err)
+		return err
 	}
 	format := qapi.BlockdevDriver(over.Driver())
 	c := x.createQcow2(&qapi.BlockdevCreateOptionsQcow2{
@@ -71,7 +71,7 @@ func (x *Opener) makeOverlay(o *Overlay, over *graph.Node) error {
 		Size: size, BackingFile: &name, BackingFmt: &format,
 	})
 	if err := errors.Join(c.Run(nil), c.Close()); err != nil {
-		return fmt.Errorf("%s: %w", o.File, err)
+		return err
 	}
 	return nil
 }

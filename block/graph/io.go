@@ -2,6 +2,7 @@ package graph
 
 import (
 	"errors"
+	"fmt"
 	"math"
 
 	"golang.org/x/sys/unix"
@@ -256,6 +257,10 @@ func (c *Child) BlockStatus(off, size int64) (Extent, error) {
 // Truncate changes the size of the node, which is drained, for its parent's Truncate.
 func (c *Child) Truncate(size int64) error { return c.node.truncate(size) }
 
+// MaxSize is how many bytes a node has at most, which is a multiple of the largest
+// alignment (QEMU's BDRV_MAX_LENGTH).
+const MaxSize = math.MaxInt64 &^ (1<<30 - 1)
+
 func (n *Node) truncate(size int64) error {
 	t, ok := n.driver.(Truncater)
 	if !ok {
@@ -263,6 +268,9 @@ func (n *Node) truncate(size int64) error {
 	}
 	if n.opt.ReadOnly {
 		return errors.New("Image is read-only")
+	}
+	if size > MaxSize {
+		return fmt.Errorf("offset(%d) exceeds maximum(%d)", size, int64(MaxSize))
 	}
 	if err := n.resizable(); err != nil {
 		return err

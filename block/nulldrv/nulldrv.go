@@ -5,6 +5,7 @@
 package nulldrv
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -30,7 +31,7 @@ func Open(cfg Config) (*Driver, error) {
 	case cfg.Size < 0:
 		return nil, fmt.Errorf("size must not be negative, is %d", cfg.Size)
 	case cfg.Latency < 0 || cfg.Latency > MaxLatency:
-		return nil, fmt.Errorf("latency-ns must be between 0 and %d", MaxLatency)
+		return nil, errors.New("latency-ns is invalid")
 	}
 	return &Driver{cfg}, nil
 }

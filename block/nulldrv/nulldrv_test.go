@@ -39,8 +39,8 @@ func TestOptions(t *testing.T) {
 		{Config{}, ""},
 		{Config{Size: 1 << 62, Latency: MaxLatency}, ""},
 		{Config{Size: -1}, "size must not be negative, is -1"},
-		{Config{Latency: -1}, "latency-ns must be between 0 and 10000000000"},
-		{Config{Latency: MaxLatency + 1}, "latency-ns must be between 0 and 10000000000"},
+		{Config{Latency: -1}, "latency-ns is invalid"},
+		{Config{Latency: MaxLatency + 1}, "latency-ns is invalid"},
 	} {
 		d, err := Open(x.cfg)
 		switch {

