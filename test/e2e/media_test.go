@@ -122,3 +122,26 @@ func TestUnits(t *testing.T) {
 		t.Errorf("info qtree: %s", got)
 	}
 }
+
+// TestDriveGone takes drives away that units use, as HMP's drive_del does: the units stay.
+func TestDriveGone(t *testing.T) {
+	image := hvrun.Image(t, t.TempDir(), 8)
+	v := start(t, bare(t, "spin", "-device", "virtio-scsi-pci,id=s", "-drive", "if=none,id=hd0,format=raw,node-name=n,file="+image,
+		"-device", "scsi-hd,id=u,drive=hd0", "-drive", "if=none,id=e", "-device", "scsi-cd,id=c,drive=e")...)
+	v.failing(t, "Node n is in use", "blockdev-del", `{"node-name":"n"}`)
+	for _, id := range []string{"hd0", "e"} {
+		if got := v.human(t, "drive_del "+id); got != "" {
+			t.Errorf("%s: %s", id, got)
+		}
+		if got := v.human(t, "drive_del "+id); got != fmt.Sprintf("Error: Node '%s' not found\r\n", id) && !strings.Contains(got, "Failed to find node") {
+			t.Errorf("%s again: %s", id, got)
+		}
+	}
+	v.is(t, ",false,u ,true,c,open=false")
+	v.works(t, "blockdev-add", fmt.Sprintf(`{"driver":"raw","node-name":"n","file":{"driver":"file","filename":%q}}`, image))
+	v.works(t, "blockdev-del", `{"node-name":"n"}`)
+	v.works(t, "device_del", `{"id":"c"}`)
+	v.works(t, "device_del", `{"id":"u"}`)
+	v.do(t, "quit")
+	v.ends(t, 0)
+}
