@@ -46,6 +46,19 @@ func (c *Child) Readv(off int64, v [][]byte) error {
 	return c.node.readv(off, v)
 }
 
+// Skip returns the child that a request from a node above, which is under way, to read a range
+// may as well go to.
+func (c *Child) Skip(off, size int64) *Child {
+	for c.node.through != nil {
+		next := c.node.through.Beneath(off, size)
+		if next == nil {
+			break
+		}
+		c = next
+	}
+	return c
+}
+
 func (n *Node) readv(off int64, v [][]byte) error {
 	if n.limits != nil {
 		return n.limits.readv(n.driver, off, v)

@@ -16,6 +16,9 @@ func (im *Image) Readv(off int64, v [][]byte) error {
 	if err := im.inside(off, n); err != nil {
 		return err
 	}
+	if done, err := im.readBare(off, n, v); done {
+		return wrapRead(off, err)
+	}
 	im.mu.Lock()
 	l, err := im.begin()
 	if err != nil {
@@ -23,6 +26,9 @@ func (im *Image) Readv(off int64, v [][]byte) error {
 		return fmt.Errorf("qcow2: %w", err)
 	}
 	m, err := im.lookup(off, n)
+	if err == nil && m.kind == unallocated {
+		im.learn(off)
+	}
 	im.mu.Unlock()
 	switch {
 	case err != nil:
@@ -34,6 +40,10 @@ func (im *Image) Readv(off int64, v [][]byte) error {
 		im.putReq(r)
 	}
 	im.end(l)
+	return wrapRead(off, err)
+}
+
+func wrapRead(off int64, err error) error {
 	if err != nil {
 		return fmt.Errorf("qcow2: read at %d: %w", off, err)
 	}
@@ -82,7 +92,11 @@ func (im *Image) readBacking(off, n int64, v [][]byte) error {
 	im.event(EventReadBackingAIO)
 	have := min(max(im.backing.Size()-off, 0), n)
 	if have == n {
-		return im.backing.Readv(off, v)
+		below := im.backing
+		if s, ok := below.(Skipper); ok {
+			below = s.Skip(off, n)
+		}
+		return below.Readv(off, v)
 	}
 	rest := vector{v: v}
 	if head := rest.appendTo(nil, have); have > 0 {
