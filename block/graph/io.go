@@ -43,12 +43,15 @@ func (c *Child) Readv(off int64, v [][]byte) error {
 		return err
 	}
 	c.wait(false, size)
+	if to := c.deepest(off, size); to != c {
+		return to.Readv(off, v)
+	}
 	return c.node.readv(off, v)
 }
 
-// Skip returns the child that a request from a node above, which is under way, to read a range
-// may as well go to.
-func (c *Child) Skip(off, size int64) *Child {
+// deepest returns the hold, of a node below or itself, that a read which is under way may as
+// well go by.
+func (c *Child) deepest(off, size int64) *Child {
 	for c.node.through != nil {
 		next := c.node.through.Beneath(off, size)
 		if next == nil {

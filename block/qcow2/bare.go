@@ -2,14 +2,6 @@ package qcow2
 
 import "sync/atomic"
 
-// Skipper is a backing image that may know of a range that it is read from further below, as
-// it is.
-type Skipper interface {
-	// Skip returns the image that requests for a range, which need not lie within Size, can
-	// go to.
-	Skip(off, n int64) Backing
-}
-
 const (
 	grain  = 64      // clusters
 	grains = 1 << 20 // at most
@@ -108,24 +100,10 @@ func (im *Image) filled(off int64) {
 }
 
 // Beneath returns the backing image if a range is known to be read there, and nil otherwise.
+// It takes no lock; no operation on the image as a whole may be under way.
 func (im *Image) Beneath(off, n int64) Backing {
 	if b := im.none.Load(); b != nil && b.has(off, n) {
 		return b.below
 	}
 	return nil
-}
-
-// readBare reads a range that is known to be read below, without the lock.
-func (im *Image) readBare(off, n int64, v [][]byte) (done bool, err error) {
-	if im.none.Load() == nil {
-		return false, nil
-	}
-	l := lease(im.epoch.Load() & 1)
-	im.inflight[l].Add(1)
-	defer im.end(l)
-	// Who wants the image as a whole says so before looking for requests.
-	if im.exclusive.Load() || im.Beneath(off, n) == nil {
-		return false, nil
-	}
-	return true, im.readBacking(off, n, v)
 }

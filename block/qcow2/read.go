@@ -16,9 +16,6 @@ func (im *Image) Readv(off int64, v [][]byte) error {
 	if err := im.inside(off, n); err != nil {
 		return err
 	}
-	if done, err := im.readBare(off, n, v); done {
-		return wrapRead(off, err)
-	}
 	im.mu.Lock()
 	l, err := im.begin()
 	if err != nil {
@@ -40,10 +37,6 @@ func (im *Image) Readv(off int64, v [][]byte) error {
 		im.putReq(r)
 	}
 	im.end(l)
-	return wrapRead(off, err)
-}
-
-func wrapRead(off int64, err error) error {
 	if err != nil {
 		return fmt.Errorf("qcow2: read at %d: %w", off, err)
 	}
@@ -92,11 +85,7 @@ func (im *Image) readBacking(off, n int64, v [][]byte) error {
 	im.event(EventReadBackingAIO)
 	have := min(max(im.backing.Size()-off, 0), n)
 	if have == n {
-		below := im.backing
-		if s, ok := below.(Skipper); ok {
-			below = s.Skip(off, n)
-		}
-		return below.Readv(off, v)
+		return im.backing.Readv(off, v)
 	}
 	rest := vector{v: v}
 	if head := rest.appendTo(nil, have); have > 0 {

@@ -53,10 +53,11 @@ func (d *Driver) Readv(off int64, v [][]byte) error { return wrap(d.image.Readv(
 
 // Beneath returns the backing node if a range is known to be read there.
 func (d *Driver) Beneath(off, n int64) *graph.Child {
-	if b, ok := d.image.Beneath(off, n).(below); ok && !d.file.Listens() {
-		return b.Child
+	if d.file.Listens() {
+		return nil
 	}
-	return nil
+	b, _ := d.image.Beneath(off, n).(below)
+	return b.Child
 }
 
 // Writev writes the buffers at off.

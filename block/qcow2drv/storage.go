@@ -1,9 +1,6 @@
 package qcow2drv
 
-import (
-	"hv/block/graph"
-	"hv/block/qcow2"
-)
+import "hv/block/graph"
 
 // Storage is a node as a place for an image.
 type Storage struct{ *graph.Child }
@@ -24,9 +21,6 @@ func (s Storage) WriteZeroes(off, n int64, unmap bool) error {
 
 // below is a backing node.
 type below struct{ *graph.Child }
-
-// Skip returns the node of the chain that may have a range.
-func (b below) Skip(off, n int64) qcow2.Backing { return below{b.Child.Skip(off, n)} }
 
 // ReadsZero tells whether a range is known to read as zeroes.
 func (b below) ReadsZero(off, n int64) bool {
