@@ -112,6 +112,12 @@ type Mapper interface{ Map() (Place, bool) }
 // error everything is as before.
 type Permitter interface{ Permit(perm, shared Perm) error }
 
+// Bottomless is a driver that may know of a range that it is read from a child, as it is.
+type Bottomless interface {
+	// Beneath returns that child, nil for none.
+	Beneath(off, n int64) *Child
+}
+
 // Fleecer has, besides its node, what that was at some time.
 type Fleecer interface {
 	ReadSnapshot(off int64, v [][]byte) error

@@ -128,6 +128,9 @@ type Eventer interface{ Event(e Event) }
 // Event tells a child that a request of its parent has come to a place.
 func (c *Child) Event(e Event) { c.node.raise(e) }
 
+// Listens tells whether the child hears events.
+func (c *Child) Listens() bool { return c.node.events != nil }
+
 func (n *Node) raise(e Event) {
 	if n.events != nil {
 		n.events.Event(e)

@@ -67,8 +67,9 @@ type Node struct {
 	owner    *Node // within whose description this node was described
 	place    int
 	driver   Driver
-	events   Eventer // the driver, if it wants to know
-	limits   *limits // nil for none
+	events   Eventer    // the driver, if it wants to know
+	through  Bottomless // the driver, if it is that
+	limits   *limits    // nil for none
 	children []*Child
 	parents  []*Child // the newest first
 	refs     int      // parents, and others that keep it
@@ -189,6 +190,7 @@ func (n *Node) start(open func([]*Child) (Driver, error)) error {
 	}
 	n.driver = d
 	n.events, _ = d.(Eventer)
+	n.through, _ = d.(Bottomless)
 	n.limits = limitsOf(d)
 	if err := n.refresh(); err != nil {
 		return errors.Join(err, d.Close())

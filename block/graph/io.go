@@ -44,7 +44,23 @@ func (c *Child) Readv(off int64, v [][]byte) error {
 		return err
 	}
 	c.wait(false, size)
+	if to := c.deepest(off, size); to != c {
+		return to.Readv(off, v)
+	}
 	return c.node.readv(off, v)
+}
+
+// deepest returns the hold, of a node below or itself, that a read which is under way may as
+// well go by.
+func (c *Child) deepest(off, size int64) *Child {
+	for c.node.through != nil {
+		next := c.node.through.Beneath(off, size)
+		if next == nil {
+			break
+		}
+		c = next
+	}
+	return c
 }
 
 func (n *Node) readv(off int64, v [][]byte) error {

@@ -147,6 +147,8 @@ type Image struct {
 	broken    error
 	told      bool // of damage
 
+	none atomic.Pointer[bareMap] // where there are no clusters
+
 	epoch     atomic.Uint32
 	inflight  [2]atomic.Int64
 	exclusive atomic.Bool // somebody waits for, or has, the image as a whole
@@ -235,6 +237,7 @@ func (im *Image) lockAll() {
 }
 
 func (im *Image) unlockAll() {
+	im.none.Store(nil)
 	im.exclusive.Store(false)
 	im.cond.Broadcast()
 }
@@ -261,6 +264,7 @@ func (im *Image) corrupt(off, n int64, fatal bool, format string, args ...any) e
 	first := im.broken == nil
 	if fatal && !im.opt.ReadOnly {
 		im.broken = err
+		im.none.Store(nil)
 		if im.hdr.Version >= 3 && first {
 			im.hdr.Incompatible |= IncompatCorrupt
 			_ = im.writeFeatures() // the image fails anyway

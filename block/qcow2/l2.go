@@ -19,6 +19,7 @@ type slice struct {
 	i     int64 // entry that was asked for
 	n     int64 // entries in the slice
 	entry int64 // bytes
+	lo    int64 // guest offset of entry 0
 }
 
 func (s *slice) get(i int64) entry {
@@ -37,6 +38,9 @@ func (im *Image) setEntry(s *slice, i int64, e entry) {
 		binary.BigEndian.PutUint64(p[8:], e.subs)
 	}
 	im.l2.mark(s.t)
+	if e != (entry{}) {
+		im.filled(s.lo + i<<im.geo.clusterBits)
+	}
 }
 
 // sliceOf returns the slice of the table at l2 that has the entry of guest offset off.
@@ -48,7 +52,8 @@ func (im *Image) sliceOf(l2, off int64) (slice, error) {
 	if err != nil {
 		return slice{}, fmt.Errorf("L2 table at %#x: %w", l2, err)
 	}
-	return slice{t, (at - base) / g.entrySize, g.sliceBytes / g.entrySize, g.entrySize}, nil
+	i := (at - base) / g.entrySize
+	return slice{t, i, g.sliceBytes / g.entrySize, g.entrySize, g.down(off) - i<<g.clusterBits}, nil
 }
 
 // l2Offset returns where the L2 table of L1 entry i lies, 0 for none.

@@ -23,6 +23,9 @@ func (im *Image) Readv(off int64, v [][]byte) error {
 		return fmt.Errorf("qcow2: %w", err)
 	}
 	m, err := im.lookup(off, n)
+	if err == nil && m.kind == unallocated {
+		im.learn(off)
+	}
 	im.mu.Unlock()
 	switch {
 	case err != nil:

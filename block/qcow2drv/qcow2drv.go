@@ -51,6 +51,15 @@ func (d *Driver) Size() int64 { return d.image.Size() }
 // Readv fills the buffers from off.
 func (d *Driver) Readv(off int64, v [][]byte) error { return wrap(d.image.Readv(off, v)) }
 
+// Beneath returns the backing node if a range is known to be read there.
+func (d *Driver) Beneath(off, n int64) *graph.Child {
+	if d.file.Listens() {
+		return nil
+	}
+	b, _ := d.image.Beneath(off, n).(below)
+	return b.Child
+}
+
 // Writev writes the buffers at off.
 func (d *Driver) Writev(off int64, v [][]byte, f graph.Flags) error {
 	return wrap(d.image.Writev(off, v, flags(f)))
