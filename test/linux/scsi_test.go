@@ -29,7 +29,7 @@ echo 3 >/proc/sys/vm/drop_caches
 echo discarded=$(dd if=/dev/sda bs=1M skip=1 count=1 2>/dev/null | md5sum | cut -c-32) $(dd if=/dev/zero bs=1M count=1 2>/dev/null | md5sum | cut -c-32)
 echo cd=$(dd if=/dev/sr0 bs=2k 2>/dev/null | md5sum | cut -c-32)
 until [ -b /dev/sdb ]; do sleep 0.1; done
-echo plugged=$(cat /sys/block/sdb/size) $(cat /sys/block/sdb/device/vpd_pg80 | tail -c 5)
+echo plugged=$(cat /sys/block/sdb/size) $(cat /sys/block/sdb/device/vpd_pg80 | tail -c 4)
 while [ -b /dev/sdb ]; do sleep 0.1; done
 echo unplugged=1
 until [ $(cat /sys/block/sda/size) != 131072 ]; do sleep 0.1; done
