@@ -512,7 +512,6 @@ func TestParked(t *testing.T) {
 	m := newMedium(1 << 20)
 	m.errno, m.park = -int32(unix.ENOSPC), true
 	dev, d := disk(t, m, virtiotest.Options{})
-	d.Activate()
 	flush := func() uint64 {
 		h, at := d.Alloc(headerSize), d.Alloc(1)
 		copy(d.Bytes(h, headerSize), header(typeFlush, 0))
