@@ -20,7 +20,7 @@ func TestDirect(t *testing.T) {
 	}
 	f, err := Open(Config{Path: path, Direct: true, Discard: true})
 	if err != nil {
-		t.Skip("no direct I/O here: ", err)
+		t.Fatal("direct I/O, which the folder for temporary files must have: ", err)
 	}
 	defer f.Close()
 	var all sync.WaitGroup

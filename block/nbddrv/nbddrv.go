@@ -101,7 +101,11 @@ func (d *Driver) first() (*link, error) {
 		if err == nil || left <= 0 {
 			return l, err
 		}
-		time.Sleep(min(pause, left))
+		select {
+		case <-time.After(min(pause, left)):
+		case <-d.ctx.Done():
+			return nil, d.ctx.Err()
+		}
 	}
 }
 

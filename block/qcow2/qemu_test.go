@@ -16,7 +16,7 @@ import (
 func qemuIO(t testing.TB, path string, cmds ...string) {
 	t.Helper()
 	if _, err := exec.LookPath("qemu-io"); err != nil {
-		t.Skip("no qemu-io")
+		t.Fatal("no qemu-io: apt-get install qemu-utils")
 	}
 	cmd := exec.Command("qemu-io", "-f", "qcow2", path)
 	cmd.Stdin = strings.NewReader(strings.Join(cmds, "\n") + "\nquit\n")

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"runtime"
 	"testing"
 	"time"
 
@@ -85,7 +86,13 @@ func TestThrottledGuest(t *testing.T) {
 			}
 			v.works(t, "block-latency-histogram-set", `{"id":"disk","boundaries":[1000000,10000000]}`)
 			v.failing(t, "Device 'disk' set write boundaries fail", "block-latency-histogram-set", `{"id":"disk","boundaries-write":[5,5]}`)
-			time.Sleep(200 * time.Millisecond) // some of the many
+			for { // until one of the many has waited for limits
+				h := ask(t, v, qapi.CmdQueryBlockstats, qapi.QueryBlockstatsArgs{})[0].Stats.RdLatencyHistogram
+				if h != nil && h.Bins[len(h.Bins)-1] > 0 {
+					break
+				}
+				runtime.Gosched()
+			}
 			began = time.Now()
 			v.do(t, "stop")
 			if took := time.Since(began); took > 200*time.Millisecond {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -125,31 +126,40 @@ func TestQuorumChildren(t *testing.T) {
 	}
 }
 
+// nbdServer has qemu-nbd serve an image on a socket, which is there when it returns.
+func nbdServer(t *testing.T, socket, image string) *os.Process {
+	t.Helper()
+	note := filepath.Join(t.TempDir(), "pid")
+	tool(t, "qemu-nbd", "--fork", "--pid-file", note, "-t", "-f", "raw", "-k", socket, image)
+	text, err := os.ReadFile(note)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := os.FindProcess(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.Kill() })
+	return p
+}
+
 // TestQuorumServer kills the NBD server of a child while the guest writes.
 func TestQuorumServer(t *testing.T) {
 	const children = 3
-	var servers []*exec.Cmd
+	var servers []*os.Process
 	text := `{"driver":"quorum","node-name":"q","vote-threshold":2,"children":[`
 	for i := range children {
 		socket := filepath.Join(t.TempDir(), "nbd")
-		c := exec.Command(hvrun.Tool(t, "qemu-nbd"), "-t", "-f", "raw", "-k", socket, hvrun.Image(t, t.TempDir(), 8))
-		if err := c.Start(); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _, _ = c.Process.Kill(), c.Wait() })
-		servers = append(servers, c)
-		for end := time.Now().Add(hvrun.Patience); ; time.Sleep(10 * time.Millisecond) {
-			if _, err := os.Stat(socket); err == nil {
-				break
-			} else if time.Now().After(end) {
-				t.Fatal(err)
-			}
-		}
+		servers = append(servers, nbdServer(t, socket, hvrun.Image(t, t.TempDir(), 8)))
 		text += fmt.Sprintf(`{"driver":"nbd","node-name":"n%d","server":{"type":"unix","path":%q}},`, i, socket)
 	}
 	v, sh := startShell(t, "-blockdev", strings.TrimSuffix(text, ",")+"]}", "-device", "virtio-blk-pci,drive=q,id=d,werror=report,rerror=report")
 	sh.does(t, "blk.verify size=1M")
-	killed := time.AfterFunc(50*time.Millisecond, func() { _ = servers[1].Process.Kill() })
+	killed := time.AfterFunc(50*time.Millisecond, func() { _ = servers[1].Kill() })
 	defer killed.Stop()
 	for i := range 20 {
 		sh.does(t, fmt.Sprintf("blk.verify size=1M seed=%d", i))
@@ -157,7 +167,7 @@ func TestQuorumServer(t *testing.T) {
 	if e := v.bad(t); e.NodeName != "n1" || e.Error == nil {
 		t.Errorf("%+v", e)
 	}
-	_ = servers[0].Process.Kill()
+	_ = servers[0].Kill()
 	sh.does(t, "blk.write sector=0 expect=1")
 	v.event(t, "QUORUM_FAILURE")
 	v.do(t, "quit")
