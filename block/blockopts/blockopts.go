@@ -161,7 +161,7 @@ func (t Tree) Sub(key string) Tree {
 func (t Tree) Decode(to qapi.Decodable) error {
 	var doc qapi.Document
 	doc.SetKeyval()
-	if err := add(&doc, t); err != nil {
+	if err := addTree(&doc, t); err != nil {
 		return err
 	}
 	return to.DecodeQAPI(doc.Root())
@@ -317,7 +317,7 @@ func Order(flat map[string]string) []string {
 // JSON returns the options as JSON, with the members in the order in which QEMU prints them.
 func (t Tree) JSON() string {
 	var doc qapi.Document
-	if add(&doc, t) != nil {
+	if addTree(&doc, t) != nil {
 		return "{}"
 	}
 	e := qapi.NewEncoder(false)

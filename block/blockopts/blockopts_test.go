@@ -59,6 +59,7 @@ func TestJSON(t *testing.T) {
 
 func FuzzParseJSON(f *testing.F) {
 	f.Add(`{"driver":"raw","file.filename":'x',"a":[1,{"b":null}]}`)
+	f.Add(`{"0":[]}`)
 	f.Fuzz(func(t *testing.T, s string) {
 		tree, err := ParseJSON(s)
 		if err != nil {

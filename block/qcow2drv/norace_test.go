@@ -1,5 +1,0 @@
-//go:build !race
-
-package qcow2drv_test
-
-const raced = false
