@@ -39,7 +39,7 @@ func cpuHotplug(t *testing.T) {
 		for i := 2; i >= 1; i-- {
 			id := fmt.Sprintf("cpu%d", i)
 			remove(t, c, id)
-			awaitDeleted(t, c, map[string]string{id: ""})
+			awaitDeleted(t, p, c, map[string]string{id: ""})
 		}
 		p.ExpectAfter(t, from, `cpus=0\.`)
 	}
