@@ -123,7 +123,7 @@ func TestNetAndRNG(t *testing.T) {
 		served := make(chan error, 1)
 		go func() { served <- serve(l) }()
 		out, code := run(t, "net.info "+ring+"; net.ctrl mac=52:54:00:aa:bb:cc promisc=on allmulti=off uni=52:54:00:00:00:09 multi=01:00:5e:00:00:01 vlan.add=5 vlan.del=5; "+
-			"net.flood n=300 size=100; net.echo n=3 ms=20000; net.rx n=4 ms=20000 dump=1; rng n=100; exit",
+			"net.flood n=300 size=100; net.echo n=3 ms=20000; net.rx n=4 ms=20000 dump=1; net.storm n=20 ms=20000; rng n=100; exit",
 			"-netdev", "socket,id=n,connect="+l.Addr().String(), "-device", "virtio-net-pci,netdev=n,packed=on,mac=52:54:00:12:34:56,romfile=",
 			"-device", "virtio-rng-pci")
 		l.Close()
@@ -132,7 +132,8 @@ func TestNetAndRNG(t *testing.T) {
 		}
 		want(t, out, `net\.info dev=0 mac=52:54:00:12:34:56 link=1 .*`, `net\.ctrl dev=0 mac=52:54:00:aa:bb:cc ack=0`, `net\.ctrl dev=0 promisc=on ack=0`,
 			`net\.ctrl dev=0 uni=52:54:00:00:00:09 ack=0`, `net\.ctrl dev=0 vlan.del=5 ack=0`, `net\.flood dev=0 size=100 n=300 .*`,
-			`net\.echo dev=0 answered=3`, `net\.rx frame .* type=0x88b5 size=1260`, `net\.rx dev=0 n=4 bytes=2640 .*`, `rng dev=0 n=100 .*`)
+			`net\.echo dev=0 answered=3`, `net\.rx frame .* type=0x88b5 size=1260`, `net\.rx dev=0 n=4 bytes=2640 .*`,
+			`net\.storm dev=0 rounds=20 commands=59 refused=0 mac=52:54:01:00:00:14 vlan=21 .*`, `rng dev=0 n=100 .*`)
 		if code != 0 {
 			t.Errorf("%q: exit code %d:\n%s", ring, code, out)
 		}

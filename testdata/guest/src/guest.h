@@ -256,12 +256,17 @@ struct net {
 	struct vq *rx, *tx, *ctrl;
 	u8 mac[6];
 	u32 rxbufs;
-	u8 *rxmem, *txmem;
+	u8 *rxmem, *txmem, *ctlmem;
 };
 struct net *net_open(struct args *a);
+void net_post(struct net *n, u32 i);                       /* gives a buffer back to the device */
+int net_receive(struct net *n, u8 **frame, u32 *size);     /* the next frame's first buffer, or -1 */
 int cmd_net_info(struct args *), cmd_net_flood(struct args *), cmd_net_rx(struct args *), cmd_net_echo(struct args *);
-/* netctl.c */
-int cmd_net_ctrl(struct args *);
+/* netctl.c, netstorm.c */
+enum { CTL_RX = 0, CTL_MAC = 1, CTL_VLAN = 2, CTL_ANNOUNCE = 3, CTL_MQ = 4 };
+enum { CTL_MAC_TABLE_SET = 0, CTL_MAC_ADDR_SET = 1, CTL_VLAN_ADD = 0, CTL_VLAN_DEL = 1 };
+int net_control(struct net *n, u8 class, u8 cmd, void *data, u32 len, void *data2, u32 len2); /* 0 when it was taken */
+int cmd_net_ctrl(struct args *), cmd_net_storm(struct args *), cmd_net_follow(struct args *);
 /* rng.c, mem.c, vmem.c, io.c, bad.c, wild.c */
 int cmd_rng(struct args *), cmd_vmem(struct args *);
 int cmd_mem_map(struct args *), cmd_mem_pattern(struct args *), cmd_mem_module(struct args *);

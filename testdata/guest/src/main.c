@@ -122,7 +122,8 @@ const struct command commands[] = {
 	{"blk.info", cmd_blk_info}, {"blk.read", cmd_blk_read}, {"blk.write", cmd_blk_write}, {"blk.flush", cmd_blk_flush},
 	{"blk.discard", cmd_blk_discard}, {"blk.zeroes", cmd_blk_zeroes}, {"blk.verify", cmd_blk_verify}, {"blk.torture", cmd_blk_torture},
 	{"blk.bench", cmd_blk_bench}, {"net.info", cmd_net_info}, {"net.ctrl", cmd_net_ctrl}, {"net.flood", cmd_net_flood},
-	{"net.rx", cmd_net_rx}, {"net.echo", cmd_net_echo}, {"badring", cmd_badring}, {"wildregs", cmd_wildregs}, {"watchdog", cmd_watchdog},
+	{"net.rx", cmd_net_rx}, {"net.echo", cmd_net_echo}, {"net.storm", cmd_net_storm}, {"net.follow", cmd_net_follow},
+	{"badring", cmd_badring}, {"wildregs", cmd_wildregs}, {"watchdog", cmd_watchdog},
 };
 const u32 command_count = LEN(commands);
 

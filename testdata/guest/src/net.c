@@ -8,7 +8,7 @@ enum {
 };
 enum { BUFFERS = 256, BUFFER = 2048, HDR = 12 };
 
-static void post(struct net *n, u32 i)
+void net_post(struct net *n, u32 i)
 {
 	struct buf b = {n->rxmem + i * BUFFER, BUFFER, 1};
 	vq_add(n->rx, &b, 1, i);
@@ -28,6 +28,7 @@ static struct net *start(struct args *a)
 		n = d->driver = alloc(sizeof(*n));
 		n->rxmem = alloc(BUFFERS * BUFFER);
 		n->txmem = alloc(BUFFERS * BUFFER);
+		n->ctlmem = alloc(8192);
 	}
 	n->dev = d;
 	n->rx = vdev_queue(d, 0);
@@ -43,7 +44,7 @@ static struct net *start(struct args *a)
 	n->rxbufs = min(BUFFERS, n->rx->size);
 	vdev_start(d);
 	for (u32 i = 0; i < n->rxbufs; i++)
-		post(n, i);
+		net_post(n, i);
 	vq_kick(n->rx);
 	return n;
 }
@@ -117,7 +118,7 @@ int cmd_net_flood(struct args *a)
 
 /* Takes the next frame: its first buffer, which is to be posted again, and its
  * whole length. Returns the buffer's index or -1. */
-static int receive(struct net *n, u8 **frame, u32 *size)
+int net_receive(struct net *n, u8 **frame, u32 *size)
 {
 	u64 i, more;
 	u32 len;
@@ -127,7 +128,7 @@ static int receive(struct net *n, u8 **frame, u32 *size)
 	u32 buffers = n->dev->features & BIT(F_MRG_RXBUF) ? *(u16 *)(p + 10) : 1;
 	for (; buffers > 1 && vq_get(n->rx, &more, &len, 1000); buffers--) {
 		*size += len;
-		post(n, more);
+		net_post(n, more);
 	}
 	*frame = p + HDR;
 	*size -= HDR;
@@ -145,7 +146,7 @@ int cmd_net_rx(struct args *a)
 	while (got < want && rdtsc() < end) {
 		u8 *p;
 		u32 size;
-		int i = receive(n, &p, &size);
+		int i = net_receive(n, &p, &size);
 		if (i < 0 || since == 32) {
 			vq_kick(n->rx);
 			since = 0;
@@ -160,7 +161,7 @@ int cmd_net_rx(struct args *a)
 		bytes += size;
 		if (dump)
 			say("net.rx frame dst=%m src=%m type=0x%04x size=%u", p, p + 6, p[12] << 8 | p[13], size);
-		post(n, i);
+		net_post(n, i);
 		since++;
 	}
 	vq_kick(n->rx);
@@ -234,7 +235,7 @@ int cmd_net_echo(struct args *a)
 	say("net.echo dev=%lu mac=%m ready", arg_num(a, "dev", 0), n->mac);
 	while (answered < want && rdtsc() < end) {
 		u8 *p;
-		int i = receive(n, &p, &size);
+		int i = net_receive(n, &p, &size);
 		if (i < 0) {
 			vq_kick(n->rx);
 			vq_wait(n->rx);
@@ -248,7 +249,7 @@ int cmd_net_echo(struct args *a)
 				relax();
 			answered++;
 		}
-		post(n, i);
+		net_post(n, i);
 	}
 	say("net.echo dev=%lu answered=%lu", arg_num(a, "dev", 0), answered);
 	return want != ~0ul && answered < want;

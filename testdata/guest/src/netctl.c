@@ -1,13 +1,10 @@
 /* virtio-net's control queue (virtio 1.2 §5.1.6.5). */
 #include "guest.h"
 
-enum { RX = 0, MAC = 1, VLAN = 2, ANNOUNCE = 3, MQ = 4 };
-enum { MAC_TABLE_SET = 0, MAC_ADDR_SET = 1 };
-
 /* Sends one command; data may be in two parts. Returns 0 when it was taken. */
-static int control(struct net *n, u8 class, u8 cmd, void *data, u32 len, void *data2, u32 len2)
+int net_control(struct net *n, u8 class, u8 cmd, void *data, u32 len, void *data2, u32 len2)
 {
-	u8 *m = temp(8192);
+	u8 *m = n->ctlmem;
 	u64 token;
 	u32 used, parts = 1;
 	struct buf b[4] = {{m, 2, 0}};
@@ -48,7 +45,7 @@ static int set_table(struct net *n, struct args *a)
 {
 	u8 *uni = temp(4096), *multi = temp(4096);
 	u32 len = mac_table(arg_str(a, "uni", NULL), uni), len2 = mac_table(arg_str(a, "multi", NULL), multi);
-	return control(n, MAC, MAC_TABLE_SET, uni, len, multi, len2);
+	return net_control(n, CTL_MAC, CTL_MAC_TABLE_SET, uni, len, multi, len2);
 }
 
 static int set_mac(struct net *n, char *s)
@@ -56,15 +53,15 @@ static int set_mac(struct net *n, char *s)
 	u8 mac[6];
 	if (!parse_mac(s, mac))
 		return fail("%s is no MAC address", s);
-	int ack = control(n, MAC, MAC_ADDR_SET, mac, 6, NULL, 0);
+	int ack = net_control(n, CTL_MAC, CTL_MAC_ADDR_SET, mac, 6, NULL, 0);
 	if (!ack)
 		memcpy(n->mac, mac, 6);
 	return ack;
 }
 
 static const struct { const char *key; u8 class, cmd, len; } simple[] = {
-	{"promisc", RX, 0, 1}, {"allmulti", RX, 1, 1}, {"alluni", RX, 2, 1},   {"nomulti", RX, 3, 1},       {"nouni", RX, 4, 1},
-	{"nobcast", RX, 5, 1}, {"vlan.add", VLAN, 0, 2}, {"vlan.del", VLAN, 1, 2}, {"announce", ANNOUNCE, 0, 0}, {"mq", MQ, 0, 2},
+	{"promisc", CTL_RX, 0, 1}, {"allmulti", CTL_RX, 1, 1}, {"alluni", CTL_RX, 2, 1},   {"nomulti", CTL_RX, 3, 1},       {"nouni", CTL_RX, 4, 1},
+	{"nobcast", CTL_RX, 5, 1}, {"vlan.add", CTL_VLAN, CTL_VLAN_ADD, 2}, {"vlan.del", CTL_VLAN, CTL_VLAN_DEL, 2}, {"announce", CTL_ANNOUNCE, 0, 0}, {"mq", CTL_MQ, 0, 2},
 };
 
 /* Does one word of the command; -1 when it is none of ours. */
@@ -73,7 +70,7 @@ static int do_word(struct net *n, struct args *a, u32 i, int *table)
 	for (u32 k = 0; k < LEN(simple); k++)
 		if (streq(a->key[i], simple[k].key)) {
 			u16 v = a->val[i] ? parse_num(a->val[i]) : 1;
-			return control(n, simple[k].class, simple[k].cmd, &v, simple[k].len, NULL, 0);
+			return net_control(n, simple[k].class, simple[k].cmd, &v, simple[k].len, NULL, 0);
 		}
 	if (streq(a->key[i], "mac") && a->val[i])
 		return set_mac(n, a->val[i]);
@@ -81,7 +78,7 @@ static int do_word(struct net *n, struct args *a, u32 i, int *table)
 		return (*table)++ ? -1 : set_table(n, a); /* both in one command */
 	if (streq(a->key[i], "raw") && a->val[i]) { /* class and command in one number */
 		u16 v = parse_num(a->val[i]);
-		return control(n, v >> 8, v, NULL, 0, NULL, 0);
+		return net_control(n, v >> 8, v, NULL, 0, NULL, 0);
 	}
 	return -1;
 }
