@@ -240,14 +240,8 @@ func (im *Image) shrink(size int64) error {
 			at = (i+1)*span - g.clusterSize
 			continue
 		}
-		s, err := im.sliceToWrite(at)
-		if err != nil {
+		if err := im.dropCluster(at); err != nil {
 			return err
-		}
-		if old := s.get(s.i); old != (entry{}) {
-			im.unflushed = true
-			im.setEntry(&s, s.i, entry{})
-			im.freeEntry(old, freedOther)
 		}
 	}
 	im.event(EventL1ShrinkWriteTable)

@@ -71,18 +71,26 @@ func (im *Image) DropVMState() error {
 	return nil
 }
 
+// dropCluster unmaps and frees the cluster at an offset of the disk, which has an L2 table.
+func (im *Image) dropCluster(at int64) error {
+	s, err := im.sliceToWrite(at)
+	if err != nil {
+		return err
+	}
+	if old := s.get(s.i); old != (entry{}) {
+		im.unflushed = true
+		im.setEntry(&s, s.i, entry{})
+		im.freeEntry(old, freedOther)
+	}
+	return nil
+}
+
 // dropTable frees the L2 table of L1 entry i and all that it maps.
 func (im *Image) dropTable(i int64) error {
 	g := &im.geo
 	for at := i * g.tableSpan(); at < (i+1)*g.tableSpan(); at += g.clusterSize {
-		s, err := im.sliceToWrite(at)
-		if err != nil {
+		if err := im.dropCluster(at); err != nil {
 			return err
-		}
-		if old := s.get(s.i); old != (entry{}) {
-			im.unflushed = true
-			im.setEntry(&s, s.i, entry{})
-			im.freeEntry(old, freedOther)
 		}
 	}
 	l2 := int64(im.l1[i] & offsetMask)
