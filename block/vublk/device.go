@@ -10,11 +10,12 @@
 //
 // Implements the vhost-user protocol (QEMU's docs/interop/vhost-user.rst) with multiple
 // queues, configuration space, acknowledgements and notices of other sizes, for virtio 1.2
-// §5.2 devices with split rings. It depends on block/graph, devices/virtio/queue and
-// hypervisor/mem.
+// §5.2 devices with split rings. It depends on block/graph, devices/virtio/queue,
+// devices/virtio/vhostwire and hypervisor/mem.
 package vublk
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -23,7 +24,10 @@ import (
 	"sync/atomic"
 
 	"hv/block/graph"
+	"hv/devices/virtio/vhostwire"
 )
+
+var le = binary.LittleEndian
 
 // Config is what a device is.
 type Config struct {
@@ -143,12 +147,14 @@ const (
 	featureWriteZeroes = 1 << 14
 	featureIndirect    = 1 << 28
 	featureEventIdx    = 1 << 29
-	featureProtocol    = 1 << 30 // of vhost-user
 	featureVersion1    = 1 << 32
 )
 
+// protocolFeatures are what of the protocol is there.
+const protocolFeatures = vhostwire.ProtocolMQ | vhostwire.ProtocolReplyAck | vhostwire.ProtocolBackendReq | vhostwire.ProtocolConfig
+
 func (d *Device) features() uint64 {
-	f := uint64(featureSegMax | featureBlockSize | featureFlush | featureWCE | featureMQ | featureIndirect | featureEventIdx | featureProtocol | featureVersion1)
+	f := uint64(featureSegMax | featureBlockSize | featureFlush | featureWCE | featureMQ | featureIndirect | featureEventIdx | vhostwire.FeatureProtocol | featureVersion1)
 	if d.cfg.Writable {
 		return f | featureDiscard | featureWriteZeroes
 	}

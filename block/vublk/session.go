@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"hv/devices/virtio/vhostwire"
 	"hv/hypervisor/mem"
 )
 
@@ -18,7 +19,7 @@ type session struct {
 	conn     *net.UnixConn
 	features uint64
 	protocol uint64
-	regions  []region
+	regions  []vhostwire.Region
 	mem      *mem.Memory
 	maps     [][]byte
 	queues   []*vring
@@ -33,16 +34,21 @@ func newSession(d *Device, c *net.UnixConn) *session {
 	return s
 }
 
+// errAnswer ends a session with a client that answers where it is to ask.
+var errAnswer = errors.New("the client answers where it is to ask")
+
 // run answers messages until the client goes.
 func (s *session) run() error {
 	defer s.end()
 	for {
-		m, err := receive(s.conn)
+		m, err := vhostwire.Receive(s.conn)
 		if err != nil {
 			return err
 		}
-		err = s.handle(m)
-		m.closeAll()
+		if err = errAnswer; m.Flags&vhostwire.FlagReply == 0 {
+			err = s.handle(m)
+		}
+		m.CloseAll()
 		if err != nil {
 			return err
 		}
@@ -78,34 +84,34 @@ func (s *session) unmap() {
 }
 
 // handle answers a message.
-func (s *session) handle(m *message) error {
+func (s *session) handle(m *vhostwire.Message) error {
 	answered, err := s.asked(m)
 	if !answered && err == nil {
 		err = s.told(m)
-		if m.flags&flagNeedAck != 0 && s.protocol&protocolReplyAck != 0 {
+		if m.Flags&vhostwire.FlagNeedAck != 0 && s.protocol&vhostwire.ProtocolReplyAck != 0 {
 			result := uint64(0)
 			if err != nil {
 				s.dev.cfg.Log(fmt.Errorf("vhost-user client: %w", err))
 				result, err = 1, nil
 			}
-			return reply(s.conn, m, le.AppendUint64(nil, result))
+			return vhostwire.Reply(s.conn, m, vhostwire.U64(result))
 		}
 	}
 	return err
 }
 
 // asked answers questions.
-func (s *session) asked(m *message) (bool, error) {
-	number := func(v uint64) (bool, error) { return true, reply(s.conn, m, le.AppendUint64(nil, v)) }
-	switch m.request {
-	case getFeatures:
+func (s *session) asked(m *vhostwire.Message) (bool, error) {
+	number := func(v uint64) (bool, error) { return true, vhostwire.Reply(s.conn, m, vhostwire.U64(v)) }
+	switch m.Request {
+	case vhostwire.GetFeatures:
 		return number(s.dev.features())
-	case getProtocolFeatures:
+	case vhostwire.GetProtocolFeatures:
 		return number(protocolFeatures)
-	case getQueueNum:
+	case vhostwire.GetQueueNum:
 		return number(uint64(len(s.queues)))
-	case getVringBase:
-		index, _, err := m.state()
+	case vhostwire.GetVringBase:
+		index, _, err := m.State()
 		if err != nil {
 			return true, err
 		}
@@ -115,8 +121,8 @@ func (s *session) asked(m *message) (bool, error) {
 		}
 		q.stop()
 		q.kickFD(-1)
-		return true, reply(s.conn, m, le.AppendUint32(le.AppendUint32(nil, index), uint32(q.base)))
-	case getConfig:
+		return true, vhostwire.Reply(s.conn, m, vhostwire.State(index, uint32(q.base)))
+	case vhostwire.GetConfig:
 		return true, s.sendConfig(m)
 	}
 	return false, nil
@@ -124,40 +130,40 @@ func (s *session) asked(m *message) (bool, error) {
 
 // sendConfig answers with a part of the configuration space. An answer of another size than
 // the question tells that there is none.
-func (s *session) sendConfig(m *message) error {
-	if len(m.payload) < 12 {
+func (s *session) sendConfig(m *vhostwire.Message) error {
+	if len(m.Payload) < 12 {
 		return errors.New("short question for the configuration")
 	}
-	off, n := le.Uint32(m.payload), le.Uint32(m.payload[4:])
+	off, n := le.Uint32(m.Payload), le.Uint32(m.Payload[4:])
 	all := s.dev.config()
-	if off > configSize || n > configSize-off || int(n) > len(m.payload)-12 {
-		return reply(s.conn, m, nil)
+	if off > configSize || n > configSize-off || int(n) > len(m.Payload)-12 {
+		return vhostwire.Reply(s.conn, m, nil)
 	}
-	copy(m.payload[12:], all[off:off+n])
-	return reply(s.conn, m, m.payload)
+	copy(m.Payload[12:], all[off:off+n])
+	return vhostwire.Reply(s.conn, m, m.Payload)
 }
 
 // told does what a message says.
-func (s *session) told(m *message) error {
-	switch m.request {
-	case setOwner, resetOwner:
+func (s *session) told(m *vhostwire.Message) error {
+	switch m.Request {
+	case vhostwire.SetOwner, vhostwire.ResetOwner:
 		return nil
-	case setMemTable:
+	case vhostwire.SetMemTable:
 		return s.setMemory(m)
-	case setBackendReqFd:
-		return s.setBack(m.takeFD())
-	case setConfig:
-		return s.setConfig(m.payload)
-	case setVringAddr:
-		return s.setAddresses(m.payload)
-	case setVringKick, setVringCall, setVringErr, setFeatures, setProtocolFeatures:
-		v, err := m.u64()
+	case vhostwire.SetBackendReqFD:
+		return s.setBack(m.TakeFD())
+	case vhostwire.SetConfig:
+		return s.setConfig(m.Payload)
+	case vhostwire.SetVringAddr:
+		return s.setAddresses(m.Payload)
+	case vhostwire.SetVringKick, vhostwire.SetVringCall, vhostwire.SetVringErr, vhostwire.SetFeatures, vhostwire.SetProtocolFeatures:
+		v, err := m.U64()
 		if err != nil {
 			return err
 		}
 		return s.set(m, v)
-	case setVringNum, setVringBase, setVringEnable:
-		index, n, err := m.state()
+	case vhostwire.SetVringNum, vhostwire.SetVringBase, vhostwire.SetVringEnable:
+		index, n, err := m.State()
 		if err != nil {
 			return err
 		}
@@ -165,44 +171,44 @@ func (s *session) told(m *message) error {
 		if err != nil {
 			return err
 		}
-		return q.set(m.request, n)
+		return q.set(m.Request, n)
 	}
-	return fmt.Errorf("unknown request %d", m.request)
+	return fmt.Errorf("unknown request %d", m.Request)
 }
 
 // set does what messages of one number say.
-func (s *session) set(m *message, v uint64) error {
-	switch m.request {
-	case setFeatures:
+func (s *session) set(m *vhostwire.Message, v uint64) error {
+	switch m.Request {
+	case vhostwire.SetFeatures:
 		if v&^s.dev.features() != 0 {
 			return fmt.Errorf("features 0x%x were not offered", v&^s.dev.features())
 		}
 		s.stopAll()
 		s.features = v
 		return s.startAll()
-	case setProtocolFeatures:
+	case vhostwire.SetProtocolFeatures:
 		if v&^protocolFeatures != 0 {
 			return fmt.Errorf("protocol features 0x%x were not offered", v&^uint64(protocolFeatures))
 		}
 		s.protocol = v
 		return nil
 	}
-	q, err := s.queue(uint32(v & 0xff))
+	q, err := s.queue(uint32(v & vhostwire.RingMask))
 	if err != nil {
 		return err
 	}
 	fd := -1
-	if v&noFD == 0 {
-		if fd = m.takeFD(); fd < 0 {
+	if v&vhostwire.NoFD == 0 {
+		if fd = m.TakeFD(); fd < 0 {
 			return errors.New("no descriptor came")
 		}
 	}
 	q.stop()
-	switch m.request {
-	case setVringKick:
+	switch m.Request {
+	case vhostwire.SetVringKick:
 		q.kickFD(fd)
 		q.started = true
-	case setVringCall:
+	case vhostwire.SetVringCall:
 		replaceFD(&q.call, fd)
 	default:
 		replaceFD(&q.err, fd)
@@ -227,13 +233,13 @@ func (s *session) startAll() error {
 }
 
 // setMemory maps the client's memory. Queues stand still meanwhile.
-func (s *session) setMemory(m *message) error {
-	all, err := parseRegions(m.payload)
+func (s *session) setMemory(m *vhostwire.Message) error {
+	all, err := vhostwire.ParseRegions(m.Payload)
 	if err != nil {
 		return err
 	}
-	if len(all) != len(m.fds) {
-		return fmt.Errorf("memory table of %d regions with %d descriptors", len(all), len(m.fds))
+	if len(all) != len(m.FDs) {
+		return fmt.Errorf("memory table of %d regions with %d descriptors", len(all), len(m.FDs))
 	}
 	s.stopAll()
 	s.unmap()
@@ -241,7 +247,7 @@ func (s *session) setMemory(m *message) error {
 		return err
 	}
 	for i, r := range all {
-		if err := s.mapRegion(r, m.fds[i]); err != nil {
+		if err := s.mapRegion(r, m.FDs[i]); err != nil {
 			s.unmap()
 			return fmt.Errorf("memory region %d: %w", i, err)
 		}
@@ -249,28 +255,28 @@ func (s *session) setMemory(m *message) error {
 	return s.startAll()
 }
 
-func (s *session) mapRegion(r region, fd int) error {
+func (s *session) mapRegion(r vhostwire.Region, fd int) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return err
 	}
-	if st.Mode&unix.S_IFMT == unix.S_IFREG && uint64(st.Size) < r.offset+r.size {
-		return fmt.Errorf("its file has %d bytes, not %d", st.Size, r.offset+r.size)
+	if st.Mode&unix.S_IFMT == unix.S_IFREG && uint64(st.Size) < r.Offset+r.Size {
+		return fmt.Errorf("its file has %d bytes, not %d", st.Size, r.Offset+r.Size)
 	}
-	b, err := unix.Mmap(fd, 0, int(r.offset+r.size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_NORESERVE)
+	b, err := unix.Mmap(fd, 0, int(r.Offset+r.Size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_NORESERVE)
 	if err != nil {
 		return err
 	}
 	s.maps = append(s.maps, b)
 	s.regions = append(s.regions, r)
-	return s.mem.Add(mem.Region{Base: r.guest, Data: b[r.offset:]})
+	return s.mem.Add(mem.Region{Base: r.Guest, Data: b[r.Offset:]})
 }
 
 // guest returns where in the guest's memory an address of the client's is.
 func (s *session) guest(user uint64) (uint64, error) {
 	for _, r := range s.regions {
-		if user >= r.user && user-r.user < r.size {
-			return r.guest + (user - r.user), nil
+		if user >= r.User && user-r.User < r.Size {
+			return r.Guest + (user - r.User), nil
 		}
 	}
 	return 0, fmt.Errorf("address %#x is not in shared memory", user)
@@ -278,19 +284,20 @@ func (s *session) guest(user uint64) (uint64, error) {
 
 // setAddresses says where a queue's parts are.
 func (s *session) setAddresses(b []byte) error {
-	if len(b) != 40 {
-		return fmt.Errorf("addresses of %d bytes", len(b))
+	at, err := vhostwire.ParseAddresses(b)
+	if err != nil {
+		return err
 	}
-	q, err := s.queue(le.Uint32(b))
+	q, err := s.queue(at.Index)
 	if err != nil {
 		return err
 	}
 	q.stop()
-	q.desc, q.used, q.avail = le.Uint64(b[8:]), le.Uint64(b[16:]), le.Uint64(b[24:])
+	q.desc, q.used, q.avail = at.Desc, at.Used, at.Avail
 	return q.start()
 }
 
-// setConfig changes the one thing that can be: whether writes wait for the medium.
+// vhostwire.SetConfig changes the one thing that can be: whether writes wait for the medium.
 func (s *session) setConfig(b []byte) error {
 	if len(b) != 13 || le.Uint32(b) != configWCE || le.Uint32(b[4:]) != 1 {
 		return errors.New("only the write cache can be set")
@@ -328,6 +335,6 @@ func (s *session) setBack(fd int) error {
 func (s *session) configChanged() {
 	if s.back != nil {
 		// A client that does not listen has no use for it.
-		_ = send(s.back, configChanged, version, nil)
+		_ = vhostwire.Send(s.back, vhostwire.Message{Request: vhostwire.ConfigChanged})
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hv/devices/virtio/queue"
+	"hv/devices/virtio/vhostwire"
 )
 
 // carriers is how many requests of a queue are carried out at once.
@@ -71,15 +72,15 @@ func (v *vring) close() {
 }
 
 // set does what messages of one number about a queue say.
-func (v *vring) set(request, n uint32) error {
+func (v *vring) set(request vhostwire.Request, n uint32) error {
 	v.stop()
 	switch request {
-	case setVringNum:
+	case vhostwire.SetVringNum:
 		if n == 0 || n > queue.MaxSize {
 			return fmt.Errorf("queue of %d", n)
 		}
 		v.size = uint16(n)
-	case setVringBase:
+	case vhostwire.SetVringBase:
 		v.base = uint16(n)
 	default:
 		v.enabled = n != 0
@@ -91,7 +92,7 @@ func (v *vring) set(request, n uint32) error {
 func (v *vring) start() error {
 	s := v.session
 	// Without protocol features queues need not be enabled.
-	on := v.enabled || s.features&featureProtocol == 0
+	on := v.enabled || s.features&vhostwire.FeatureProtocol == 0
 	if v.running || !on || !v.started || v.kick == nil || s.mem == nil || v.size == 0 || v.desc == 0 {
 		return nil
 	}

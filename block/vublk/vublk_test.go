@@ -18,6 +18,7 @@ import (
 
 	"hv/block/filedrv"
 	"hv/block/graph"
+	"hv/devices/virtio/vhostwire"
 )
 
 const (
@@ -119,32 +120,24 @@ func (r *rig) client() *client {
 }
 
 // send sends a message, asking for an acknowledgement, and returns that or the answer.
-func (c *client) send(request uint32, payload []byte, fds ...int) ([]byte, error) {
+func (c *client) send(request vhostwire.Request, payload []byte, fds ...int) ([]byte, error) {
 	c.t.Helper()
-	b := le.AppendUint32(nil, request)
-	b = le.AppendUint32(b, version|flagNeedAck)
-	b = append(le.AppendUint32(b, uint32(len(payload))), payload...)
-	var oob []byte
-	if len(fds) > 0 {
-		oob = unix.UnixRights(fds...)
-	}
-	if _, _, err := c.c.WriteMsgUnix(b, oob, nil); err != nil {
+	if err := vhostwire.Send(c.c, vhostwire.Message{Request: request, Flags: vhostwire.FlagNeedAck, Payload: payload, FDs: fds}); err != nil {
 		return nil, err
 	}
-	var h [headerSize]byte
-	if err := readAll(c.c, h[:]); err != nil {
+	m, err := vhostwire.Receive(c.c)
+	if err != nil {
 		return nil, err
 	}
-	if le.Uint32(h[:]) != request || le.Uint32(h[4:]) != version|flagReply {
-		c.t.Fatalf("answer %x to %d", h, request)
+	if m.Request != request || m.Flags&vhostwire.FlagReply == 0 {
+		c.t.Fatalf("answer %v to %d", m, request)
 	}
-	answer := make([]byte, le.Uint32(h[8:]))
-	return answer, readAll(c.c, answer)
+	return m.Payload, nil
 }
 
 func u64(v uint64) []byte     { return le.AppendUint64(nil, v) }
 func pair(a, b uint32) []byte { return u64(uint64(a) | uint64(b)<<32) }
-func (c *client) ask(request uint32) uint64 {
+func (c *client) ask(request vhostwire.Request) uint64 {
 	c.t.Helper()
 	b, err := c.send(request, nil)
 	if err != nil || len(b) != 8 {
@@ -154,7 +147,7 @@ func (c *client) ask(request uint32) uint64 {
 }
 
 // tell sends what is acknowledged, and reports whether it was taken.
-func (c *client) tell(request uint32, payload []byte, fds ...int) bool {
+func (c *client) tell(request vhostwire.Request, payload []byte, fds ...int) bool {
 	c.t.Helper()
 	b, err := c.send(request, payload, fds...)
 	if err != nil || len(b) != 8 {
@@ -163,11 +156,15 @@ func (c *client) tell(request uint32, payload []byte, fds ...int) bool {
 	return le.Uint64(b) == 0
 }
 
-func table(regions ...region) []byte {
+func piece(guest, size, user, offset uint64) vhostwire.Region {
+	return vhostwire.Region{Guest: guest, Size: size, User: user, Offset: offset}
+}
+
+func table(regions ...vhostwire.Region) []byte {
 	b := pair(uint32(len(regions)), 0)
 	for _, r := range regions {
-		b = le.AppendUint64(le.AppendUint64(b, r.guest), r.size)
-		b = le.AppendUint64(le.AppendUint64(b, r.user), r.offset)
+		b = le.AppendUint64(le.AppendUint64(b, r.Guest), r.Size)
+		b = le.AppendUint64(le.AppendUint64(b, r.User), r.Offset)
 	}
 	return b
 }
@@ -184,23 +181,21 @@ func addresses(index int) []byte {
 // negotiate brings the client to where requests can be made.
 func (c *client) negotiate(queues int) {
 	c.t.Helper()
-	if f := c.ask(getFeatures); f&(featureProtocol|featureVersion1) != featureProtocol|featureVersion1 {
+	if f := c.ask(vhostwire.GetFeatures); f&(vhostwire.FeatureProtocol|featureVersion1) != vhostwire.FeatureProtocol|featureVersion1 {
 		c.t.Fatalf("features %x", f)
 	}
-	p := c.ask(getProtocolFeatures)
-	b := le.AppendUint32(nil, setProtocolFeatures)
-	b = le.AppendUint32(le.AppendUint32(b, version), 8)
-	if _, err := c.c.Write(le.AppendUint64(b, p)); err != nil { // acknowledged only from now on
+	p := c.ask(vhostwire.GetProtocolFeatures)
+	if err := vhostwire.Send(c.c, vhostwire.Message{Request: vhostwire.SetProtocolFeatures, Payload: u64(p)}); err != nil { // acknowledged only from now on
 		c.t.Fatal(err)
 	}
-	ok := c.tell(setOwner, nil) && c.tell(setFeatures, u64(featureProtocol|featureVersion1|featureIndirect|featureFlush)) &&
-		c.tell(setMemTable, table(region{0, memSize, userBase, 0}), c.fd)
+	ok := c.tell(vhostwire.SetOwner, nil) && c.tell(vhostwire.SetFeatures, u64(vhostwire.FeatureProtocol|featureVersion1|featureIndirect|featureFlush)) &&
+		c.tell(vhostwire.SetMemTable, table(piece(0, memSize, userBase, 0)), c.fd)
 	for i := range queues {
-		ok = ok && c.tell(setVringNum, pair(uint32(i), ringSize)) && c.tell(setVringBase, pair(uint32(i), 0)) && c.tell(setVringAddr, addresses(i)) &&
-			c.tell(setVringCall, u64(uint64(i)), c.call[i]) && c.tell(setVringErr, u64(uint64(i)), c.err) && c.tell(setVringKick, u64(uint64(i)), c.kick[i]) &&
-			c.tell(setVringEnable, pair(uint32(i), 1))
+		ok = ok && c.tell(vhostwire.SetVringNum, pair(uint32(i), ringSize)) && c.tell(vhostwire.SetVringBase, pair(uint32(i), 0)) && c.tell(vhostwire.SetVringAddr, addresses(i)) &&
+			c.tell(vhostwire.SetVringCall, u64(uint64(i)), c.call[i]) && c.tell(vhostwire.SetVringErr, u64(uint64(i)), c.err) && c.tell(vhostwire.SetVringKick, u64(uint64(i)), c.kick[i]) &&
+			c.tell(vhostwire.SetVringEnable, pair(uint32(i), 1))
 	}
-	if !ok || c.ask(getQueueNum) != 2 {
+	if !ok || c.ask(vhostwire.GetQueueNum) != 2 {
 		c.t.Fatal("it was refused")
 	}
 }
@@ -268,7 +263,7 @@ func TestRequests(t *testing.T) {
 	c := r.client()
 	c.negotiate(2)
 	question := append(le.AppendUint32(le.AppendUint32(le.AppendUint32(nil, 0), configSize), 0), make([]byte, configSize)...)
-	answer, err := c.send(getConfig, question)
+	answer, err := c.send(vhostwire.GetConfig, question)
 	if err != nil || len(answer) != len(question) || le.Uint64(answer[12:]) != diskSize/512 || le.Uint16(answer[12+34:]) != 2 || answer[12+configWCE] != 1 {
 		t.Fatalf("%x, %v", answer, err)
 	}
@@ -306,15 +301,15 @@ func TestRequests(t *testing.T) {
 			t.Fatalf("%d: status %d", i, status)
 		}
 		if i%50 == 25 { // the queue is stopped and started again, as when the guest is
-			b, err := c.send(getVringBase, pair(uint32(q), 0))
+			b, err := c.send(vhostwire.GetVringBase, pair(uint32(q), 0))
 			if err != nil || le.Uint32(b[4:]) != uint32(c.avail[q]) {
 				t.Fatalf("%x, %v, want %d", b, err, c.avail[q])
 			}
-			if !c.tell(setVringBase, pair(uint32(q), le.Uint32(b[4:]))) || !c.tell(setVringKick, u64(uint64(q)), c.kick[q]) {
+			if !c.tell(vhostwire.SetVringBase, pair(uint32(q), le.Uint32(b[4:]))) || !c.tell(vhostwire.SetVringKick, u64(uint64(q)), c.kick[q]) {
 				t.Fatal("it does not start again")
 			}
 		}
-		if i%100 == 60 && !c.tell(setMemTable, table(region{0, memSize, userBase, 0}), c.fd) {
+		if i%100 == 60 && !c.tell(vhostwire.SetMemTable, table(piece(0, memSize, userBase, 0)), c.fd) {
 			t.Fatal("no new memory")
 		}
 	}
@@ -340,7 +335,7 @@ func TestRequests(t *testing.T) {
 	if !r.dev.InUse() {
 		t.Error("there is a client")
 	}
-	if !c.tell(setConfig, append(le.AppendUint32(le.AppendUint32(le.AppendUint32(nil, configWCE), 1), 0), 0)) || !r.dev.writeThrough.Load() || c.tell(setConfig, nil) {
+	if !c.tell(vhostwire.SetConfig, append(le.AppendUint32(le.AppendUint32(le.AppendUint32(nil, configWCE), 1), 0), 0)) || !r.dev.writeThrough.Load() || c.tell(vhostwire.SetConfig, nil) {
 		t.Error("the write cache")
 	}
 }
@@ -350,7 +345,7 @@ func first(b byte, _ []byte) byte { return b }
 func TestReadOnly(t *testing.T) {
 	r := newRig(t, false)
 	c := r.client()
-	if c.ask(getFeatures)&featureReadOnly == 0 {
+	if c.ask(vhostwire.GetFeatures)&featureReadOnly == 0 {
 		t.Error("it can be written to")
 	}
 	c.negotiate(1)
@@ -367,13 +362,13 @@ func TestResize(t *testing.T) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	r.must(err)
 	defer unix.Close(fds[0])
-	if !c.tell(setBackendReqFd, nil, fds[1]) || c.tell(setBackendReqFd, nil, c.fd) || c.tell(setBackendReqFd, nil) {
+	if !c.tell(vhostwire.SetBackendReqFD, nil, fds[1]) || c.tell(vhostwire.SetBackendReqFD, nil, c.fd) || c.tell(vhostwire.SetBackendReqFD, nil) {
 		t.Error("the channel")
 	}
 	_ = unix.Close(fds[1])
 	r.dev.Resized()
 	b := make([]byte, 64)
-	if n, err := unix.Read(fds[0], b); err != nil || n != headerSize || le.Uint32(b) != configChanged {
+	if n, err := unix.Read(fds[0], b); err != nil || n != 12 || vhostwire.Request(le.Uint32(b)) != vhostwire.ConfigChanged {
 		t.Errorf("%x, %v", b[:n], err)
 	}
 }
@@ -389,11 +384,11 @@ func TestRefusals(t *testing.T) {
 	bad := addresses(0)
 	le.PutUint64(bad[8:], 12345)
 	for i, taken := range []bool{
-		c.tell(setFeatures, u64(1<<50)), c.tell(setProtocolFeatures, u64(1<<50)), c.tell(setVringNum, pair(0, 0)), c.tell(setVringNum, pair(0, 1<<20)),
-		c.tell(setVringNum, pair(7, 16)), c.tell(setVringNum, nil), c.tell(setVringKick, u64(0)), c.tell(setVringCall, nil), c.tell(setVringAddr, nil),
-		c.tell(setVringAddr, addresses(9)), c.tell(setVringAddr, bad), c.tell(setMemTable, nil), c.tell(setMemTable, table(region{0, memSize, userBase, 0})),
-		c.tell(setMemTable, table(region{0, memSize, userBase, 0}), small), c.tell(setMemTable, table(region{0, ^uint64(0), userBase, 4096}), c.fd),
-		c.tell(setMemTable, pair(9999, 0)), c.tell(setMemTable, table(region{0, 4096, userBase, 0}, region{0, 4096, userBase, 0}), c.fd, c.fd), c.tell(999, nil),
+		c.tell(vhostwire.SetFeatures, u64(1<<50)), c.tell(vhostwire.SetProtocolFeatures, u64(1<<50)), c.tell(vhostwire.SetVringNum, pair(0, 0)), c.tell(vhostwire.SetVringNum, pair(0, 1<<20)),
+		c.tell(vhostwire.SetVringNum, pair(7, 16)), c.tell(vhostwire.SetVringNum, nil), c.tell(vhostwire.SetVringKick, u64(0)), c.tell(vhostwire.SetVringCall, nil), c.tell(vhostwire.SetVringAddr, nil),
+		c.tell(vhostwire.SetVringAddr, addresses(9)), c.tell(vhostwire.SetVringAddr, bad), c.tell(vhostwire.SetMemTable, nil), c.tell(vhostwire.SetMemTable, table(piece(0, memSize, userBase, 0))),
+		c.tell(vhostwire.SetMemTable, table(piece(0, memSize, userBase, 0)), small), c.tell(vhostwire.SetMemTable, table(piece(0, ^uint64(0), userBase, 4096)), c.fd),
+		c.tell(vhostwire.SetMemTable, pair(9999, 0)), c.tell(vhostwire.SetMemTable, table(piece(0, 4096, userBase, 0), piece(0, 4096, userBase, 0)), c.fd, c.fd), c.tell(999, nil),
 	} {
 		if taken {
 			t.Errorf("%d was taken", i)
@@ -401,7 +396,7 @@ func TestRefusals(t *testing.T) {
 	}
 	r.must(c.c.Close()) // the next one is heard once this one has gone
 	for _, b := range [][]byte{
-		pair(getFeatures, 0), {0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0}, {1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1, 0},
+		pair(uint32(vhostwire.GetFeatures), 0), {0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0}, {1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1, 0},
 	} {
 		x := r.raw()
 		_, _ = x.Write(append(b, make([]byte, 16)...))
@@ -448,7 +443,7 @@ func TestHostileRings(t *testing.T) {
 				}
 				break
 			}
-			if b, err := c.send(getVringBase, pair(0, 0)); err != nil || len(b) != 8 {
+			if b, err := c.send(vhostwire.GetVringBase, pair(0, 0)); err != nil || len(b) != 8 {
 				t.Errorf("%x, %v", b, err)
 			}
 		})
@@ -488,18 +483,19 @@ func TestQEMU(t *testing.T) {
 
 // FuzzMessages hears anything.
 func FuzzMessages(f *testing.F) {
-	f.Add(uint32(setMemTable), table(region{0, memSize, userBase, 0}))
-	f.Add(uint32(setVringAddr), addresses(0))
-	f.Add(uint32(getConfig), make([]byte, 72))
-	f.Add(uint32(setVringNum), pair(0, 64))
-	f.Fuzz(func(t *testing.T, request uint32, payload []byte) {
-		if all, err := parseRegions(payload); err == nil && len(all) > maxRegions {
+	f.Add(uint32(vhostwire.SetMemTable), table(piece(0, memSize, userBase, 0)))
+	f.Add(uint32(vhostwire.SetVringAddr), addresses(0))
+	f.Add(uint32(vhostwire.GetConfig), make([]byte, 72))
+	f.Add(uint32(vhostwire.SetVringNum), pair(0, 64))
+	f.Fuzz(func(t *testing.T, number uint32, payload []byte) {
+		request := vhostwire.Request(number)
+		if all, err := vhostwire.ParseRegions(payload); err == nil && len(all) > vhostwire.MaxRegions {
 			t.Errorf("%d regions", len(all))
 		}
-		m := &message{request: request, payload: payload}
-		_, _, _ = m.state()
+		m := &vhostwire.Message{Request: request, Payload: payload}
+		_, _, _ = m.State()
 		s := newSession(&Device{cfg: Config{Queues: 2, BlockSize: 512, Log: func(error) {}}}, nil)
-		if request != getFeatures && request != getProtocolFeatures && request != getQueueNum && request != getVringBase && request != getConfig {
+		if request != vhostwire.GetFeatures && request != vhostwire.GetProtocolFeatures && request != vhostwire.GetQueueNum && request != vhostwire.GetVringBase && request != vhostwire.GetConfig {
 			_ = s.told(m)
 		}
 		s.stopAll()

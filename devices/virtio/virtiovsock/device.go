@@ -6,7 +6,7 @@
 // queues away from the kernel and giving them back resumes where they were.
 //
 // Implements virtio 1.2 §5.10 with Linux's vhost.h interface. It depends on
-// devices/virtio and hypervisor/mem.
+// devices/virtio and devices/virtio/vhost.
 package virtiovsock
 
 import (
@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hv/devices/virtio"
+	"hv/devices/virtio/vhost"
 )
 
 // Config is the device's properties.
@@ -42,7 +43,7 @@ const (
 // Device is a socket device.
 type Device struct {
 	cfg   Config
-	vhost *vhost
+	vhost *vhost.Kernel
 
 	mu     sync.Mutex
 	active *virtio.Resources
@@ -55,23 +56,30 @@ func New(cfg Config, fd int) (*Device, error) {
 	if cfg.GuestCID < minCID || cfg.GuestCID >= maxCID {
 		return nil, fmt.Errorf("guest-cid must be from %d to %d", minCID, uint64(maxCID-1))
 	}
-	if fd < 0 {
-		var err error
-		if fd, err = unix.Open(devicePath, unix.O_RDWR|unix.O_CLOEXEC, 0); errors.Is(err, os.ErrNotExist) {
-			return nil, fmt.Errorf("%s is missing on this host: modprobe vhost_vsock", devicePath)
-		} else if err != nil {
-			return nil, fmt.Errorf("%s: %w", devicePath, err)
-		}
+	k, err := open(fd)
+	if err != nil {
+		return nil, err
 	}
-	d := &Device{cfg: cfg, vhost: &vhost{fd: fd}}
-	if err := errors.Join(d.vhost.setOwner(), d.vhost.setCID(cfg.GuestCID)); err != nil {
-		unix.Close(fd)
+	if err := k.SetCID(cfg.GuestCID); err != nil {
+		_ = k.Close()
 		if errors.Is(err, unix.EADDRINUSE) {
 			return nil, fmt.Errorf("guest-cid %d is taken by another guest", cfg.GuestCID)
 		}
 		return nil, fmt.Errorf("vhost-vsock: %w", err)
 	}
-	return d, nil
+	return &Device{cfg: cfg, vhost: k}, nil
+}
+
+// open opens the host's device, or takes over fd.
+func open(fd int) (*vhost.Kernel, error) {
+	if fd >= 0 {
+		return vhost.Adopt(fd)
+	}
+	k, err := vhost.Open(devicePath)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("%s is missing on this host: modprobe vhost_vsock", devicePath)
+	}
+	return k, err
 }
 
 // Type returns the device type.
@@ -106,7 +114,7 @@ func (d *Device) Activate(r virtio.Resources) error {
 			return errors.New("the kernel's vsock has no packed rings")
 		}
 	}
-	if err := d.vhost.setFeatures(r.Features & ringFeatures); err != nil {
+	if err := d.vhost.SetFeatures(r.Features & ringFeatures); err != nil {
 		return fmt.Errorf("vhost features: %w", err)
 	}
 	d.mu.Lock()
@@ -119,46 +127,26 @@ func (d *Device) Activate(r virtio.Resources) error {
 // start gives the queues to the kernel where they were, with the memory that there is by
 // now: it may have grown in a pause. The lock is held.
 func (d *Device) start() error {
-	if err := d.vhost.setMemory(d.active.Mem.Regions()); err != nil {
+	if err := d.vhost.SetMemory(d.active.Shared()); err != nil {
 		return fmt.Errorf("vhost memory: %w", err)
 	}
 	for i := range kernelQueues {
-		if err := d.startQueue(i, d.active.Queues[i]); err != nil {
-			return fmt.Errorf("vhost queue %d: %w", i, err)
+		r, err := d.active.Ring(i, d.bases[i])
+		if err == nil {
+			err = d.vhost.SetRing(i, r)
+		}
+		if err != nil {
+			return err
 		}
 	}
-	return d.vhost.setRunning(true)
-}
-
-// parts returns the queue's descriptor, driver and device area.
-func (d *Device) parts(q *virtio.Queue) (at [3][]byte, err error) {
-	c := q.Config()
-	n := uint64(c.Size)
-	for k, part := range []struct{ addr, size uint64 }{{c.Desc, 16 * n}, {c.Driver, 6 + 2*n}, {c.Device, 6 + 8*n}} {
-		if at[k], err = d.active.Mem.Slice(part.addr, part.size); err != nil {
-			return at, err
-		}
-	}
-	return at, nil
-}
-
-func (d *Device) startQueue(i int, q *virtio.Queue) error {
-	c := q.Config()
-	at, err := d.parts(q)
-	if err != nil {
-		return err
-	}
-	return errors.Join(
-		d.vhost.setSize(i, uint32(c.Size)), d.vhost.setBase(i, d.bases[i]), d.vhost.setRings(i, at[0], at[1], at[2]),
-		d.vhost.setKick(i, q.Kick), d.vhost.setCall(i, q.InterruptFD),
-	)
+	return d.vhost.SetVsockRunning(true)
 }
 
 // stop takes the queues away from the kernel and notes where they are.
 func (d *Device) stop() {
-	_ = d.vhost.setRunning(false)
+	_ = d.vhost.SetVsockRunning(false)
 	for i := range kernelQueues {
-		if base, err := d.vhost.base(i); err == nil {
+		if base, err := d.vhost.Base(i); err == nil {
 			d.bases[i] = base
 		}
 	}
@@ -198,5 +186,5 @@ func (d *Device) Resume() {
 // Close closes the vhost device.
 func (d *Device) Close() error {
 	d.Reset()
-	return unix.Close(d.vhost.fd)
+	return d.vhost.Close()
 }

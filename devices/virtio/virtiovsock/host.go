@@ -11,17 +11,8 @@ func (d *Device) Host() *virtio.HostState {
 	}
 	s := &virtio.HostState{Features: ringFeatures, Accepted: d.active.Features & ringFeatures, Regions: len(d.active.Mem.Regions())}
 	for i := range kernelQueues {
-		q := d.active.Queues[i]
-		c := q.Config()
-		h := virtio.HostQueue{Kick: q.Kick, Call: q.InterruptFD, Num: int(c.Size), Guest: [3]uint64{c.Desc, c.Driver, c.Device}}
-		at, err := d.parts(q)
-		if err != nil {
-			return nil // it was checked when the queue was handed over
-		}
-		for k, b := range at {
-			h.Addr[k], h.Size[k] = address(b), uint32(len(b))
-		}
-		if base, err := d.vhost.base(i); err == nil {
+		h := d.active.HostQueue(i)
+		if base, err := d.vhost.Base(i); err == nil {
 			h.Base = uint16(base)
 		}
 		s.Queues = append(s.Queues, h)

@@ -4,22 +4,7 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"unsafe"
 )
-
-func TestABI(t *testing.T) {
-	for name, c := range map[string][2]uintptr{
-		"vhost_vring_state":   {unsafe.Sizeof(vringState{}), 8},
-		"vhost_vring_file":    {unsafe.Sizeof(vringFile{}), 8},
-		"vhost_vring_addr":    {unsafe.Sizeof(vringAddr{}), 40},
-		"vhost_memory_region": {unsafe.Sizeof(memRegion{}), 32},
-		"regions":             {unsafe.Offsetof(memTable{}.regions), 8},
-	} {
-		if c[0] != c[1] {
-			t.Errorf("%s: %d, not %d", name, c[0], c[1])
-		}
-	}
-}
 
 func TestNew(t *testing.T) {
 	for _, cid := range []uint64{0, 2, 1 << 32} {
