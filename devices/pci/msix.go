@@ -26,6 +26,8 @@ type MSIX struct {
 	off     int // of the capability
 	vectors []irq.Vector
 	enabled atomic.Bool
+	// switched is told when the guest has enabled or disabled MSI-X.
+	switched func()
 
 	mu      sync.Mutex // guards the table and what is applied
 	table   []byte
@@ -64,7 +66,7 @@ func (f *Function) AddMSIX(ctl irq.Controller, n, bar int, tableOff, pbaOff uint
 	m.off = off
 	m.clear()
 	f.msix = m
-	f.OnConfig(off+msixControl, 2, nil, func(int, []byte) { m.update() })
+	f.OnConfig(off+msixControl, 2, nil, func(int, []byte) { m.write() })
 	return m, nil
 }
 
@@ -122,6 +124,18 @@ func (m *MSIX) FD(i int) int {
 
 // Len returns the number of vectors.
 func (m *MSIX) Len() int { return len(m.vectors) }
+
+// OnSwitch has fn called after the guest enabled or disabled MSI-X.
+func (m *MSIX) OnSwitch(fn func()) { m.switched = fn }
+
+// write follows a write to message control.
+func (m *MSIX) write() {
+	was := m.enabled.Load()
+	m.update()
+	if m.switched != nil && m.enabled.Load() != was {
+		m.switched()
+	}
+}
 
 // update applies message control to all vectors.
 func (m *MSIX) update() {

@@ -28,6 +28,9 @@ type Controller struct {
 	// MaxVectors bounds the vectors in use, 0 means no bound. It is set before
 	// the first use.
 	MaxVectors int
+	// FirstFD is what the first vector says that its descriptor is, the next one that and one
+	// more; 0 means that there are none. It is set before the first use.
+	FirstFD int
 
 	mu        sync.Mutex
 	cond      sync.Cond
@@ -134,8 +137,12 @@ func (c *Controller) NewVector() (irq.Vector, error) {
 	if c.MaxVectors != 0 && c.vectors >= c.MaxVectors {
 		return nil, ErrNoVectors
 	}
+	v := &vector{c: c, masked: true, fd: -1}
+	if c.FirstFD != 0 {
+		v.fd = c.FirstFD + c.vectors
+	}
 	c.vectors++
-	return &vector{c: c, masked: true}, nil
+	return v, nil
 }
 
 // vector is guarded by its controller's mu.
@@ -145,6 +152,7 @@ type vector struct {
 	masked  bool
 	pending bool
 	closed  bool
+	fd      int
 }
 
 // SetMessage routes the vector, and delivers what waited behind the mask.
@@ -184,8 +192,8 @@ func (v *vector) Pending() bool {
 	return v.pending
 }
 
-// FD returns -1: there is no descriptor.
-func (v *vector) FD() int { return -1 }
+// FD returns a number that is no descriptor.
+func (v *vector) FD() int { return v.fd }
 
 // Close gives the vector back. Signal does nothing afterwards.
 func (v *vector) Close() error {

@@ -99,11 +99,37 @@ func (t *Transport) makeQueue(i int) (*virtio.Queue, error) {
 	if err != nil {
 		return nil, err
 	}
-	fd := -1
+	q.wired = t.interruptFD(q)
+	return &virtio.Queue{Queue: made, Kick: q.kick, InterruptFD: q.wired, Interrupt: func() { t.interrupt(q.vector.Load(), 1) }}, nil
+}
+
+// interruptFD returns what raises a queue's interrupt, -1 if that takes more than a
+// descriptor.
+func (t *Transport) interruptFD(q *vq) int {
 	if v := q.vector.Load(); t.msix.Enabled() && v != noVector {
-		fd = t.msix.FD(int(v))
+		return t.msix.FD(int(v))
 	}
-	return &virtio.Queue{Queue: made, Kick: q.kick, InterruptFD: fd, Interrupt: func() { t.interrupt(q.vector.Load(), 1) }}, nil
+	return -1
+}
+
+// rewire tells an active device that somebody else is to raise the interrupts of queues from
+// now on: of queue i, or of all if that is negative.
+func (t *Transport) rewire(i int) {
+	r, ok := t.dev.(virtio.Rewired)
+	if !ok {
+		return
+	}
+	t.life.Lock()
+	defer t.life.Unlock()
+	for j, q := range t.live {
+		if q == nil || i >= 0 && i != j {
+			continue
+		}
+		if fd := t.interruptFD(t.queues[j]); fd != t.queues[j].wired {
+			t.queues[j].wired = fd
+			r.Rewire(j, fd)
+		}
+	}
 }
 
 // enable is a write of 1 to queue_enable.

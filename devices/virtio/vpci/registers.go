@@ -74,8 +74,11 @@ func (t *Transport) addMSIX() (err error) {
 	if err := t.fn.AddBAR(msixBAR, pci.BAR{Size: size, Kind: pci.BARMem32, Name: "msix"}); err != nil {
 		return err
 	}
-	t.msix, err = t.fn.AddMSIX(t.cfg.IRQ, n, msixBAR, 0, pba)
-	return err
+	if t.msix, err = t.fn.AddMSIX(t.cfg.IRQ, n, msixBAR, 0, pba); err != nil {
+		return err
+	}
+	t.msix.OnSwitch(func() { t.rewire(-1) })
+	return nil
 }
 
 func (t *Transport) addCapabilities() error {
@@ -257,6 +260,9 @@ func (t *Transport) writeCommon(off uint64, data []byte) {
 		t.mu.Lock()
 		t.setRegister(off, v, len(data))
 		t.mu.Unlock()
+		if i := t.selected(); off == regQueueVector && i >= 0 {
+			t.rewire(i)
+		}
 	}
 }
 

@@ -58,6 +58,7 @@ type vq struct {
 	kick    int // eventfd
 	vector  atomic.Uint32
 	bell    bool // the doorbell is registered
+	wired   int  // the interrupt's descriptor that the device was last told; life guards it
 }
 
 // Transport is a virtio device as a PCI function.
@@ -184,6 +185,9 @@ func (t *Transport) offered() uint64 {
 		if c.on {
 			f |= c.bit
 		}
+	}
+	if l, ok := t.dev.(virtio.Limiter); ok {
+		f = l.Limit(f)
 	}
 	return f
 }

@@ -3,6 +3,7 @@ package vpci
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -11,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hv/devices/irq/irqtest"
+	"hv/devices/pci"
 	"hv/devices/virtio"
 	"hv/hypervisor/mem"
 )
@@ -25,6 +27,7 @@ type toy struct {
 	resets  map[int]int
 	started map[int]*virtio.Queue
 	needs   uint64 // features that it does not work without
+	limits  uint64 // features that it cannot do now
 }
 
 func (d *toy) note(s string) {
@@ -36,6 +39,8 @@ func (d *toy) note(s string) {
 func (d *toy) Type() virtio.DeviceID                   { return virtio.IDBlock }
 func (d *toy) Features() uint64                        { return 1 << 9 }
 func (d *toy) Accepts(features uint64) bool            { return features&d.needs == d.needs }
+func (d *toy) Limit(features uint64) uint64            { return features &^ d.limits }
+func (d *toy) Rewire(i, fd int)                        { d.note(fmt.Sprintf("rewire %d to %d", i, fd)) }
 func (d *toy) QueueSizes() []uint16                    { return []uint16{64, 128} }
 func (d *toy) ReadConfig(off uint64, data []byte)      { clear(data); copy(data, d.config[min(off, 16):]) }
 func (d *toy) WriteConfig(off uint64, data []byte)     { copy(d.config[min(off, 16):], data) }
@@ -290,6 +295,61 @@ func TestInterrupts(t *testing.T) {
 	if r.readISRs(0, b[:]); b[0] != 0 || r.r(regGeneration, 1) != 1 {
 		t.Error("the ISR is not cleared by reading")
 	}
+}
+
+// TestRewire: the device is told of what raises interrupts now, once for each change.
+func TestRewire(t *testing.T) {
+	r := newRig(t, defaults())
+	const first = 1000
+	r.irq.FirstFD = first
+	x, err := New(Config{Device: r.dev, Mem: r.mem, IRQ: &r.irq, Bells: r.bells, Options: defaults()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.Close()
+	r.Transport, x = x, r.Transport
+	at := msixCap(r.fn)
+	control := func(v uint16) { r.fn.WriteConfig(at+2, binary.LittleEndian.AppendUint16(nil, v)) }
+	vector := func(q, v uint64) { r.w(regQueueSel, 2, q); r.w(regQueueVector, 2, v) }
+	r.dev.limits = 1 << 9
+	if r.offers()&(1<<9) != 0 {
+		t.Error("a feature is offered that the device cannot do")
+	}
+	r.start(t, virtio.FeatureVersion1)
+	if !r.dev.lived("activate") || r.dev.r.Queues[0].InterruptFD != -1 {
+		t.Errorf("%v, descriptor %d", r.dev.life, r.dev.r.Queues[0].InterruptFD)
+	}
+	at0 := first + 3 // after the three of the other transport
+	vector(1, 2)
+	control(1 << 15)
+	vector(0, 1)
+	vector(0, 1)
+	vector(0, noVector)
+	control(0)
+	want := []string{fmt.Sprintf("rewire 1 to %d", at0+2), fmt.Sprintf("rewire 0 to %d", at0+1), "rewire 0 to -1", "rewire 1 to -1"}
+	if got := slices.Clone(r.dev.life); !r.dev.lived(want...) {
+		t.Errorf("%v, not %v", got, want)
+	}
+	r.reset()
+	vector(1, 2)
+	control(1 << 15)
+	r.dev.lived()
+	r.start(t, virtio.FeatureVersion1)
+	if fd := r.dev.r.Queues[1].InterruptFD; fd != at0+2 || !r.dev.lived("activate") {
+		t.Errorf("after a reset: %d", fd)
+	}
+}
+
+// msixCap returns where the function has its capability of MSI-X.
+func msixCap(f *pci.Function) int {
+	var b [2]byte
+	f.ReadConfig(0x34, b[:1])
+	for at := int(b[0]); at != 0; at = int(b[1]) {
+		if f.ReadConfig(at, b[:]); b[0] == pci.CapMSIX {
+			return at
+		}
+	}
+	return 0
 }
 
 // TestDoorbells follow the BAR and the queues; without one, a write does the same.
