@@ -27,6 +27,20 @@ type netdev struct {
 	gone bool
 }
 
+// nicHost is what a NIC tells the VM.
+type nicHost struct {
+	v  *VM
+	in *qdev.Instance
+}
+
+// LinkLost notes that the NIC has no network any more.
+func (h nicHost) LinkLost(err error) {
+	h.v.opt.Log.WithError(err).WithField("device", h.in.Label()).Error("the host's network link is gone")
+}
+
+// FilterChanged does nothing: nobody is told.
+func (h nicHost) FilterChanged() {}
+
 // netdevs is a VM's back ends, in the order in which they came.
 type netdevs struct{ all []*netdev }
 
@@ -89,8 +103,7 @@ func (n *netdevs) remove(id string) error {
 		return d.tap.Close()
 	}
 	d.gone = true
-	d.nic.SetLink(false)
-	return nil
+	return d.nic.Detach()
 }
 
 func (n *netdevs) close() error {

@@ -115,9 +115,7 @@ func makeNet(v *VM, in *qdev.Instance, c *netConfig) (virtio.Device, error) {
 	if c.MAC == nil {
 		c.MAC = v.macs.next(in)
 	}
-	d, err := virtionet.New(c.Config, n.tap, func(err error) {
-		v.opt.Log.WithError(err).WithField("device", in.Label()).Error("the host's network link is gone")
-	})
+	d, err := virtionet.New(c.Config, n.tap, nicHost{v, in})
 	if err == nil {
 		n.nic = d
 	}

@@ -20,6 +20,14 @@ func (c *Crew) StartWorkers(pumps ...*Pump) {
 	}
 }
 
+// StartPaused is StartWorkers for workers that stand still until Resume.
+func (c *Crew) StartPaused(pumps ...*Pump) {
+	for _, p := range pumps {
+		p.ask(Paused)
+	}
+	c.StartWorkers(pumps...)
+}
+
 // WakeWorkers wakes the workers that there are.
 func (c *Crew) WakeWorkers() {
 	for _, p := range c.workers() {

@@ -2,6 +2,7 @@ package virtionet
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 )
@@ -16,9 +17,15 @@ type Config struct {
 	GuestTSO4    bool             `prop:"guest_tso4" default:"on"`
 	GuestTSO6    bool             `prop:"guest_tso6" default:"on"`
 	GuestECN     bool             `prop:"guest_ecn" default:"on"`
+	GuestUFO     bool             `prop:"guest_ufo" default:"on"`
+	GuestUSO4    bool             `prop:"guest_uso4" default:"on" desc:"UDP segmentation of what the guest receives, where the host can"`
+	GuestUSO6    bool             `prop:"guest_uso6" default:"on"`
+	Announce     bool             `prop:"guest_announce" default:"on"`
 	HostTSO4     bool             `prop:"host_tso4" default:"on"`
 	HostTSO6     bool             `prop:"host_tso6" default:"on"`
 	HostECN      bool             `prop:"host_ecn" default:"on"`
+	HostUFO      bool             `prop:"host_ufo" default:"on"`
+	HostUSO      bool             `prop:"host_uso" default:"on" desc:"UDP segmentation of what the guest sends, where the host can"`
 	MrgRxBuf     bool             `prop:"mrg_rxbuf" default:"on"`
 	Status       bool             `prop:"status" default:"on"`
 	CtrlVQ       bool             `prop:"ctrl_vq" default:"on"`
@@ -35,13 +42,20 @@ type Config struct {
 }
 
 func (c *Config) check() error {
-	for _, n := range []uint16{c.RxQueueSize, c.TxQueueSize} {
-		if n < 256 || n > 1024 || n&(n-1) != 0 {
-			return fmt.Errorf("queue size %d is no power of two from 256 to 1024", n)
+	for _, q := range []struct {
+		name string
+		size uint16
+		end  string
+	}{{"rx_queue_size", c.RxQueueSize, "."}, {"tx_queue_size", c.TxQueueSize, ""}} {
+		if q.size < 256 || q.size > 1024 || q.size&(q.size-1) != 0 {
+			return fmt.Errorf("Invalid %s (= %d), must be a power of 2 between 256 and 1024%s", q.name, q.size, q.end)
 		}
 	}
 	if c.Duplex != "" && c.Duplex != "half" && c.Duplex != "full" {
-		return fmt.Errorf("duplex is half or full, not '%s'", c.Duplex)
+		return errors.New("'duplex' must be 'half' or 'full'")
+	}
+	if c.Speed < -1 {
+		return errors.New("'speed' must be between 0 and INT_MAX")
 	}
 	if len(c.MAC) != 6 || c.MAC[0]&1 != 0 {
 		return fmt.Errorf("'%s' is no unicast MAC address", c.MAC)
@@ -62,40 +76,54 @@ const (
 	featureGuestTSO4    = 1 << 7
 	featureGuestTSO6    = 1 << 8
 	featureGuestECN     = 1 << 9
+	featureGuestUFO     = 1 << 10
 	featureHostTSO4     = 1 << 11
 	featureHostTSO6     = 1 << 12
 	featureHostECN      = 1 << 13
+	featureHostUFO      = 1 << 14
 	featureMrgRxBuf     = 1 << 15
 	featureStatus       = 1 << 16
 	featureCtrlVQ       = 1 << 17
 	featureCtrlRX       = 1 << 18
 	featureCtrlVLAN     = 1 << 19
 	featureCtrlRXExtra  = 1 << 20
+	featureAnnounce     = 1 << 21
 	featureMQ           = 1 << 22
 	featureCtrlMAC      = 1 << 23
+	featureGuestUSO4    = 1 << 54
+	featureGuestUSO6    = 1 << 55
+	featureHostUSO      = 1 << 56
 	featureSpeedDuplex  = 1 << 63
 
+	// bigPackets are the features by which the guest takes packets that are larger than its MTU.
+	bigPackets = featureGuestTSO4 | featureGuestTSO6 | featureGuestUFO | featureGuestUSO4 | featureGuestUSO6
 	// offloads are the features that the guest may switch at run time.
-	offloads = featureGuestCSum | featureGuestTSO4 | featureGuestTSO6 | featureGuestECN
+	offloads = bigPackets | featureGuestCSum | featureGuestECN
 )
+
+// maxPairs is the most queue pairs that a device has; hosts have no more.
+const maxPairs = 256
 
 // Features returns what the device offers. What depends on the control queue is
 // there only with that.
 func (d *Device) Features() uint64 {
-	c := &d.cfg
+	c, able := &d.cfg, d.able
 	f := uint64(featureMAC)
+	in, out := c.GuestCSum && able.header, c.CSum && able.header
 	for _, o := range []struct {
 		on  bool
 		bit uint64
 	}{
-		{c.CSum, featureCSum}, {c.GuestCSum, featureGuestCSum},
-		{c.GuestCSum && c.GuestTSO4, featureGuestTSO4}, {c.GuestCSum && c.GuestTSO6, featureGuestTSO6}, {c.GuestCSum && c.GuestECN, featureGuestECN},
-		{c.CSum && c.HostTSO4, featureHostTSO4}, {c.CSum && c.HostTSO6, featureHostTSO6}, {c.CSum && c.HostECN, featureHostECN},
+		{out, featureCSum}, {in, featureGuestCSum},
+		{in && c.GuestTSO4, featureGuestTSO4}, {in && c.GuestTSO6, featureGuestTSO6}, {in && c.GuestECN, featureGuestECN},
+		{in && c.GuestUFO && able.ufo, featureGuestUFO}, {in && c.GuestUSO4 && able.uso, featureGuestUSO4}, {in && c.GuestUSO6 && able.uso, featureGuestUSO6},
+		{out && c.HostTSO4, featureHostTSO4}, {out && c.HostTSO6, featureHostTSO6}, {out && c.HostECN, featureHostECN},
+		{out && c.HostUFO && able.ufo, featureHostUFO}, {out && c.HostUSO && able.uso, featureHostUSO},
 		{c.MrgRxBuf, featureMrgRxBuf}, {c.Status, featureStatus}, {c.HostMTU != 0, featureMTU},
 		{c.Speed >= 0 || c.Duplex != "", featureSpeedDuplex},
 		{c.CtrlVQ, featureCtrlVQ}, {c.CtrlVQ && c.CtrlRX, featureCtrlRX}, {c.CtrlVQ && c.CtrlRXExtra, featureCtrlRXExtra},
 		{c.CtrlVQ && c.CtrlVLAN, featureCtrlVLAN}, {c.CtrlVQ && c.CtrlMAC, featureCtrlMAC}, {c.CtrlVQ && c.CtrlOffloads, featureCtrlOffloads},
-		{c.CtrlVQ && d.pairs > 1, featureMQ},
+		{c.CtrlVQ && c.Status && c.Announce, featureAnnounce}, {c.CtrlVQ && c.MQ, featureMQ},
 	} {
 		if o.on {
 			f |= o.bit
@@ -104,17 +132,15 @@ func (d *Device) Features() uint64 {
 	return f
 }
 
-const confSize = 20
+const confSize = 24
 
 // ReadConfig reads the configuration space (§5.1.4).
 func (d *Device) ReadConfig(off uint64, data []byte) {
 	var b [confSize]byte
 	le := binary.LittleEndian
-	mac := d.filter.Load().MAC
+	mac := d.filter.Load().mac
 	copy(b[:], mac[:])
-	if d.linkUp.Load() {
-		b[6] = 1
-	}
+	le.PutUint16(b[6:], d.status())
 	le.PutUint16(b[8:], uint16(d.pairs))
 	le.PutUint16(b[10:], d.cfg.HostMTU)
 	le.PutUint32(b[12:], uint32(d.cfg.Speed))

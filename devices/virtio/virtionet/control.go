@@ -2,6 +2,7 @@ package virtionet
 
 import (
 	"encoding/binary"
+	"errors"
 
 	"hv/devices/virtio/queue"
 )
@@ -11,6 +12,7 @@ const (
 	classRX       = 0
 	classMAC      = 1
 	classVLAN     = 2
+	classAnnounce = 3
 	classMQ       = 4
 	classOffloads = 5
 
@@ -25,6 +27,7 @@ const (
 	macAddrSet  = 1
 	vlanAdd     = 0
 	vlanDel     = 1
+	announceAck = 0
 	mqPairsSet  = 0
 	offloadsSet = 0
 
@@ -37,14 +40,25 @@ const (
 
 // serveControl answers the commands that there are.
 func (d *Device) serveControl() {
-	err := d.control.Each(&d.ctlChain, func() (uint32, error) {
-		if d.ctlChain.InLen() == 0 {
-			return 0, nil
+	t := &d.tallies[2*d.pairs]
+	for !d.ctlBroken {
+		ok, err := d.control.Pop(&d.ctlChain)
+		if err == nil && ok && (d.ctlChain.InLen() < 1 || d.ctlChain.OutLen() < 2) {
+			err = errors.New("a command without its class or room for an answer")
 		}
-		return uint32(d.ctlChain.CopyIn([]byte{d.command(&d.ctlChain)}, 0)), nil
-	})
-	if err != nil {
-		d.tell.NeedsReset(err)
+		switch {
+		case err != nil:
+			d.ctlBroken = true
+			d.tell.NeedsReset(err)
+		case ok:
+			t.packets.add(1)
+			t.bytes.add(uint64(d.ctlChain.OutLen()))
+			answer := [1]byte{d.command(&d.ctlChain)}
+			d.control.Push(&d.ctlChain, uint32(d.ctlChain.CopyIn(answer[:], 0)))
+			t.show(d.control)
+		case !d.control.EnableKicks():
+			return
+		}
 	}
 }
 
@@ -56,11 +70,30 @@ func (d *Device) command(c *queue.Chain) byte {
 	}
 	b := make([]byte, n)
 	c.CopyOut(b, 0)
-	return d.run(b[0], b[1], b[2:])
+	if d.run(b[0], b[1], b[2:]) {
+		return ackOK
+	}
+	return ackErr
 }
 
-// run carries out a command of a class with its data.
-func (d *Device) run(class, cmd byte, data []byte) byte {
+// run carries out a command of a class with its data. Of most, more data than
+// they need does no harm.
+func (d *Device) run(class, cmd byte, data []byte) bool {
+	switch class {
+	case classRX, classMAC, classVLAN:
+		return d.setFilter(class, cmd, data)
+	case classAnnounce:
+		return cmd == announceAck && d.acknowledge()
+	case classMQ:
+		return cmd == mqPairsSet && d.features&featureMQ != 0 && len(data) >= 2 && d.setPairs(int(binary.LittleEndian.Uint16(data)))
+	case classOffloads:
+		return cmd == offloadsSet && d.features&featureCtrlOffloads != 0 && len(data) >= 8 && d.setOffloads(binary.LittleEndian.Uint64(data))
+	}
+	return false
+}
+
+// setFilter carries out a command that changes the receive filter.
+func (d *Device) setFilter(class, cmd byte, data []byte) bool {
 	next := *d.filter.Load()
 	ok := false
 	switch class {
@@ -69,61 +102,51 @@ func (d *Device) run(class, cmd byte, data []byte) byte {
 	case classMAC:
 		ok = next.setAddresses(cmd, data)
 	case classVLAN:
-		if ok = len(data) == 2 && cmd <= vlanDel && binary.LittleEndian.Uint16(data) < 4096; ok {
+		if ok = len(data) >= 2 && cmd <= vlanDel && binary.LittleEndian.Uint16(data) < 4096; ok {
 			next.setVLAN(binary.LittleEndian.Uint16(data), cmd == vlanAdd)
 		}
-	case classMQ:
-		return d.answer(cmd == mqPairsSet && len(data) == 2 && d.setPairs(int(binary.LittleEndian.Uint16(data))))
-	case classOffloads:
-		return d.answer(cmd == offloadsSet && len(data) == 8 && d.setOffloads(binary.LittleEndian.Uint64(data)))
 	}
 	if ok {
 		d.filter.Store(&next)
+		d.host.FilterChanged()
 	}
-	return d.answer(ok)
-}
-
-func (d *Device) answer(ok bool) byte {
-	if ok {
-		return ackOK
-	}
-	return ackErr
+	return ok
 }
 
 // setMode is a command of class RX.
-func (f *Filter) setMode(cmd byte, data []byte) bool {
-	if len(data) != 1 || cmd > rxNoBcast {
+func (f *filter) setMode(cmd byte, data []byte) bool {
+	if len(data) < 1 || cmd > rxNoBcast {
 		return false
 	}
-	flags := [...]*bool{rxPromisc: &f.Promisc, rxAllMulti: &f.AllMulti, rxAllUni: &f.AllUni, rxNoMulti: &f.NoMulti, rxNoUni: &f.NoUni, rxNoBcast: &f.NoBcast}
+	flags := [...]*bool{rxPromisc: &f.promisc, rxAllMulti: &f.allMulti, rxAllUni: &f.allUni, rxNoMulti: &f.noMulti, rxNoUni: &f.noUni, rxNoBcast: &f.noBcast}
 	*flags[cmd] = data[0] != 0
 	return true
 }
 
 // setAddresses is a command of class MAC.
-func (f *Filter) setAddresses(cmd byte, data []byte) bool {
+func (f *filter) setAddresses(cmd byte, data []byte) bool {
 	switch {
 	case cmd == macAddrSet && len(data) == 6:
-		f.MAC = MAC(data)
+		f.mac = MAC(data)
 		return true
 	case cmd == macTableSet:
-		uni, uniOver, rest, ok := table(data)
+		uni, uniOver, rest, ok := table(data, maxTable)
 		if !ok {
 			return false
 		}
-		multi, multiOver, rest, ok := table(rest)
+		multi, multiOver, rest, ok := table(rest, maxTable-len(uni))
 		if !ok || len(rest) != 0 {
 			return false
 		}
-		f.Unicast, f.UnicastOverflow, f.Multicast, f.MulticastOverflow = uni, uniOver, multi, multiOver
+		f.unicast, f.unicastOver, f.multicast, f.multicastOver = uni, uniOver, multi, multiOver
 		return true
 	}
 	return false
 }
 
-// table reads a table of addresses: its length, then that many. One that is too
-// long is an overflow, and empty.
-func table(b []byte) (list []MAC, overflow bool, rest []byte, ok bool) {
+// table reads a table of addresses: its length, then that many. One that is longer than there
+// is room is an overflow, and empty.
+func table(b []byte, room int) (list []MAC, overflow bool, rest []byte, ok bool) {
 	if len(b) < 4 {
 		return nil, false, nil, false
 	}
@@ -132,7 +155,7 @@ func table(b []byte) (list []MAC, overflow bool, rest []byte, ok bool) {
 		return nil, false, nil, false
 	}
 	rest = b[4+6*n:]
-	if n > maxTable {
+	if n > uint32(room) {
 		return nil, true, rest, true
 	}
 	for i := range n {

@@ -11,6 +11,7 @@ package virtionet
 
 import (
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 
@@ -19,17 +20,6 @@ import (
 	"hv/devices/virtio/queue"
 )
 
-// Link is the host's end: queues of packets that begin with a virtio-net header
-// of 12 bytes.
-type Link interface {
-	Queues() int
-	// QueueFD returns a queue's non-blocking descriptor.
-	QueueFD(i int) int
-	// SetOffload says what the guest takes.
-	SetOffload(csum, tso4, tso6, ecn, ufo bool) error
-	EnableQueue(i int, on bool) error
-}
-
 const (
 	headerSize   = 12
 	ctlQueueSize = 64
@@ -37,37 +27,63 @@ const (
 
 // Device is a network device.
 type Device struct {
-	cfg   Config
-	link  Link
-	pairs int
-	// gone is told once that the link is broken.
-	gone     func(error)
-	goneOnce sync.Once
-
-	filter atomic.Pointer[Filter]
-	linkUp atomic.Bool
+	cfg      Config
+	host     Host
+	pairs    int
+	able     abilities // of the link that the device was made on
+	tallies  []tally   // of queues, the control queue's last
+	filter   atomic.Pointer[filter]
+	observer atomic.Pointer[Observer]
+	linkUp   atomic.Bool
+	goneOnce atomic.Bool
 
 	virtio.Listener
-	pump.Crew
+
+	// life is held by who starts and ends workers, until they have ended.
+	life    sync.Mutex
+	paused  bool
+	data    pump.Crew // of queue pairs
+	ctl     pump.Crew // of the control queue
+	movers  []mover   // what the workers of queue pairs do; none while the device is idle
+	control *virtio.Queue
+
+	// linkMu is held for single calls of the link.
+	linkMu      sync.Mutex
+	link        Link // nil is none
+	carrier     carrier
+	announces   bool // the guest can announce itself
+	curPairs    int
+	curOffloads uint64
 
 	// Of the control worker.
-	control  *virtio.Queue
-	ctlChain queue.Chain
-	tell     virtio.Transport
-	features uint64
+	ctlChain  queue.Chain
+	ctlBroken bool
+	tell      virtio.Transport
+	features  uint64
 }
 
-// New returns a device on a link. gone is told when that breaks.
-func New(cfg Config, link Link, gone func(error)) (*Device, error) {
+// mover is a worker's part that outlives its thread, which ends when the link changes.
+type mover interface {
+	linkFD(l Link) int
+	makePump(fd int) (*pump.Pump, error)
+	adopt(p *pump.Pump, fd int)
+}
+
+// New returns a device on a link, or on none if that is nil.
+func New(cfg Config, link Link, host Host) (*Device, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	d := &Device{cfg: cfg, link: link, pairs: 1, gone: gone}
-	if cfg.MQ {
+	d := &Device{cfg: cfg, link: link, pairs: 1, host: host, able: abilitiesOf(link), curPairs: 1}
+	if cfg.MQ && link != nil {
 		d.pairs = link.Queues()
 	}
-	d.linkUp.Store(true)
-	d.filter.Store(newFilter(MAC(cfg.MAC), false))
+	if d.pairs > maxPairs {
+		return nil, fmt.Errorf("Invalid number of queue pairs (= %d), must be a positive integer less than %d.", d.pairs, maxPairs+1)
+	}
+	d.tallies = make([]tally, 2*d.pairs+1)
+	d.filter.Store(newFilter(MAC(cfg.MAC)))
+	d.setStatus(func(s *carrier) { s.cable, s.attached = true, link != nil })
 	return d, nil
 }
 
@@ -87,31 +103,45 @@ func (d *Device) QueueSizes() []uint16 {
 	return sizes
 }
 
-// SetLink connects or disconnects the cable.
-func (d *Device) SetLink(up bool) {
-	if d.linkUp.Swap(up) == up {
-		return
-	}
-	d.ConfigChanged()
-}
-
 // Activate starts the workers.
 func (d *Device) Activate(r virtio.Resources) error {
-	d.features, d.tell = r.Features, r.Transport
-	d.filter.Store(newFilter(d.filter.Load().MAC, r.Has(featureCtrlVLAN)))
+	d.life.Lock()
+	defer d.life.Unlock()
+	d.features, d.tell, d.ctlBroken = r.Features, r.Transport, false
 	if !d.setOffloads(r.Features & offloads) {
 		return errors.New("the link refuses the guest's offloads")
 	}
-	pumps, err := d.workers(&r)
-	if err != nil {
-		for _, p := range pumps {
-			p.Close()
-		}
+	d.setPairs(1)
+	if err := d.start(&r); err != nil {
+		d.movers, d.control = nil, nil
 		return err
 	}
-	d.setPairs(1)
+	return nil
+}
+
+func (d *Device) start(r *virtio.Resources) error {
+	if err := d.makeMovers(r); err != nil {
+		return err
+	}
+	ctl, err := d.controlPump(r)
+	if err != nil {
+		return err
+	}
+	d.linkMu.Lock()
+	l := d.link
+	d.announces = r.Has(featureAnnounce) && r.Has(featureCtrlVQ)
+	d.linkMu.Unlock()
+	pumps, err := d.pumps(l)
+	if err != nil {
+		ctl.Close()
+		return err
+	}
+	d.filter.Store(d.filter.Load().started(r.Has(featureCtrlVLAN)))
 	d.Listen(r.Transport)
-	d.StartWorkers(pumps...)
+	d.startData(l, pumps)
+	if ctl != nil {
+		d.ctl.StartWorkers(ctl)
+	}
 	return nil
 }
 
@@ -124,61 +154,68 @@ func (d *Device) controlPairs() int {
 	return 1
 }
 
-// workers makes the workers of the queues that the guest enabled. Of the pairs the first
-// is used from the start, the others when it asks for them.
-func (d *Device) workers(r *virtio.Resources) (pumps []*pump.Pump, err error) {
-	add := func(p *pump.Pump, fault error) {
-		if p != nil {
-			pumps = append(pumps, p)
-		}
-		err = errors.Join(err, fault)
-	}
+// makeMovers makes the workers of the queues that the guest enabled, without their threads. Of the
+// pairs the first is used from the start, the others when it asks for them.
+func (d *Device) makeMovers(r *virtio.Resources) error {
+	d.movers = nil
 	for i := range d.controlPairs() {
 		rx, tx := r.Queues[2*i], r.Queues[2*i+1]
 		switch {
 		case rx != nil && tx != nil:
-			add(d.newReceiver(i, rx))
-			add(d.newSender(i, tx))
+			d.movers = append(d.movers, d.newReceiver(i, rx), d.newSender(i, tx))
 		case i == 0:
-			return nil, errors.New("queue pair 0 is not enabled")
+			return errors.New("queue pair 0 is not enabled")
 		}
 	}
-	if ctl := 2 * d.controlPairs(); ctl < len(r.Queues) && r.Queues[ctl] != nil {
-		d.control = r.Queues[ctl]
-		add(pump.New([]pump.Source{{FD: d.control.Kick, Kick: true, Ready: func(int16) { d.serveControl() }}}, d.serveControl, d.tell.NeedsReset))
-	}
-	return pumps, err
+	return nil
 }
 
-// setPairs has the host use n queue pairs.
-func (d *Device) setPairs(n int) bool {
-	if n < 1 || n > d.pairs {
-		return false
+// controlPump makes the worker of the control queue, nil if the guest does not use that.
+func (d *Device) controlPump(r *virtio.Resources) (*pump.Pump, error) {
+	d.control = nil
+	if i := 2 * d.controlPairs(); i < len(r.Queues) {
+		d.control = r.Queues[i]
 	}
-	for i := range d.link.Queues() {
-		if d.link.EnableQueue(i, i < n) != nil {
-			return false
-		}
+	if d.control == nil {
+		return nil, nil
 	}
-	return true
+	kicks := &d.tallies[2*d.pairs].kicks
+	return pump.New([]pump.Source{{FD: d.control.Kick, Kick: true, Ready: func(int16) {
+		kicks.add(1)
+		d.serveControl()
+	}}}, d.serveControl, d.tell.NeedsReset)
 }
 
-// setOffloads tells the link what the guest takes.
-func (d *Device) setOffloads(f uint64) bool {
-	if f&^(d.features&offloads) != 0 {
-		return false
-	}
-	return d.link.SetOffload(f&featureGuestCSum != 0, f&featureGuestTSO4 != 0, f&featureGuestTSO6 != 0, f&featureGuestECN != 0, false) == nil
+// Pause makes the workers stand still.
+func (d *Device) Pause() {
+	d.life.Lock()
+	defer d.life.Unlock()
+	d.paused = true
+	d.data.Pause()
+	d.ctl.Pause()
 }
 
-// lost tells once that the link is gone.
-func (d *Device) lost(err error) { d.goneOnce.Do(func() { d.gone(err) }) }
+// Resume undoes Pause.
+func (d *Device) Resume() {
+	d.life.Lock()
+	defer d.life.Unlock()
+	d.paused = false
+	d.data.Resume()
+	d.ctl.Resume()
+}
 
 // Reset ends the workers and puts the filter into its first state.
 func (d *Device) Reset() {
+	d.life.Lock()
+	defer d.life.Unlock()
 	d.Listen(nil)
-	d.EndWorkers()
-	d.filter.Store(newFilter(MAC(d.cfg.MAC), false))
+	d.data.EndWorkers()
+	d.ctl.EndWorkers()
+	d.movers, d.control, d.paused = nil, nil, false
+	d.filter.Store(newFilter(MAC(d.cfg.MAC)))
+	d.linkMu.Lock()
+	d.announces, d.carrier.announce = false, false
+	d.linkMu.Unlock()
 }
 
 // Close ends the device; the link is its owner's.

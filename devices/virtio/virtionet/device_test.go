@@ -75,15 +75,18 @@ func (c *cable) give(t testing.TB, i int, p []byte) {
 func fullConfig() Config {
 	return Config{
 		MAC: net.HardwareAddr(own[:]), MQ: true, CSum: true, GuestCSum: true, GuestTSO4: true, HostTSO4: true, CtrlVQ: true, CtrlRX: true, CtrlVLAN: true,
-		CtrlMAC: true, CtrlOffloads: true, MrgRxBuf: true, Status: true, RxQueueSize: 256, TxQueueSize: 256, Speed: -1,
+		CtrlMAC: true, CtrlOffloads: true, Announce: true, MrgRxBuf: true, Status: true, RxQueueSize: 256, TxQueueSize: 256, Speed: -1,
 	}
 }
 
-func nic(t testing.TB, queues int, o virtiotest.Options, gone func(error)) (*Device, *virtiotest.Driver, *cable) {
+func nic(t testing.TB, queues int, o virtiotest.Options, h *host) (*Device, *virtiotest.Driver, *cable) {
 	t.Helper()
+	if h == nil {
+		h = &host{}
+	}
 	c := newCable(t, queues)
 	t.Cleanup(c.close)
-	dev, err := New(fullConfig(), c, gone)
+	dev, err := New(fullConfig(), c, h)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -268,7 +271,7 @@ func TestPairs(t *testing.T) {
 // TestLostLink tells once that the other end is gone.
 func TestLostLink(t *testing.T) {
 	told := make(chan error, 10)
-	_, d, c := nic(t, 1, virtiotest.Options{}, func(err error) { told <- err })
+	_, d, c := nic(t, 1, virtiotest.Options{}, &host{lost: told})
 	offer(d, 0, 80, 1024)
 	unix.Close(c.peer[0])
 	c.peer[0] = -1
@@ -324,7 +327,7 @@ func FuzzQueues(f *testing.F) {
 	f.Add(uint8(0), []byte{}, uint16(1500), uint8(0))
 	f.Add(uint8(2), []byte{classRX, rxPromisc, 1}, uint16(1), uint8(2))
 	f.Fuzz(func(t *testing.T, q uint8, out []byte, in uint16, cut uint8) {
-		_, d, c := nic(t, 1, virtiotest.Options{}, func(error) {})
+		_, d, c := nic(t, 1, virtiotest.Options{}, nil)
 		i := int(q) % 3
 		if !d.Feed(i, out, uint32(in), cut) {
 			return

@@ -2,6 +2,7 @@ package virtionet
 
 import (
 	"encoding/binary"
+	"errors"
 	"io"
 
 	"golang.org/x/sys/unix"
@@ -9,7 +10,6 @@ import (
 	"hv/devices/virtio"
 	"hv/devices/virtio/pump"
 	"hv/devices/virtio/queue"
-	"hv/devices/virtio/spin"
 )
 
 const (
@@ -32,9 +32,11 @@ const (
 // and that no packet has filled yet.
 type receiver struct {
 	d     *Device
-	fd    int
+	pair  int
+	fd    int // -1 without a link
 	q     *virtio.Queue
 	pump  *pump.Pump
+	tally *tally
 	need  uint32
 	merge bool
 
@@ -43,30 +45,46 @@ type receiver struct {
 	count  int
 	room   uint32
 	vecs   []unix.Iovec
+	pieces [][]byte // what an observer is shown
 	peek   [headerSize + vlanHeader]byte
 	broken bool
 }
 
-func (d *Device) newReceiver(i int, q *virtio.Queue) (*pump.Pump, error) {
-	r := &receiver{d: d, fd: d.link.QueueFD(i), q: q, merge: d.features&featureMrgRxBuf != 0, need: smallFrame,
-		stash: make([]queue.Chain, maxStash), vecs: make([]unix.Iovec, 0, maxVecs)}
+func (d *Device) newReceiver(i int, q *virtio.Queue) *receiver {
+	r := &receiver{d: d, pair: i, q: q, tally: &d.tallies[2*i], merge: d.features&featureMrgRxBuf != 0, need: smallFrame,
+		stash: make([]queue.Chain, maxStash), vecs: make([]unix.Iovec, 0, maxVecs), pieces: make([][]byte, 0, maxVecs)}
 	if d.cfg.HostMTU > 1500 {
 		r.need = headerSize + vlanHeader + uint32(d.cfg.HostMTU)
 	}
-	if d.features&(featureGuestTSO4|featureGuestTSO6) != 0 {
+	if d.features&bigPackets != 0 {
 		r.need = maxFrame
 	}
-	p, err := pump.New([]pump.Source{
-		{FD: q.Kick, Kick: true, Ready: func(int16) { r.refill() }},
-		{FD: r.fd, Idle: true, Ready: r.receive},
-	}, r.refill, d.tell.NeedsReset)
-	r.pump = p
-	return p, err
+	return r
+}
+
+func (r *receiver) linkFD(l Link) int { return queueFD(l, r.pair) }
+
+func (r *receiver) makePump(fd int) (*pump.Pump, error) {
+	return pump.New([]pump.Source{
+		{FD: r.q.Kick, Kick: true, Ready: func(int16) {
+			r.tally.kicks.add(1)
+			r.refill()
+		}},
+		{FD: fd, Idle: true, Ready: r.receive},
+	}, r.refill, r.d.tell.NeedsReset)
+}
+
+func (r *receiver) adopt(p *pump.Pump, fd int) { r.pump, r.fd = p, fd }
+
+// fail breaks the device because of what the guest put into the ring.
+func (r *receiver) fail(err error) {
+	r.broken = true
+	r.d.tell.NeedsReset(err)
 }
 
 // refill looks for buffers, and at the link once there are enough.
 func (r *receiver) refill() {
-	if r.enough() {
+	if r.fd >= 0 && r.enough() {
 		r.q.DisableKicks()
 		r.pump.Watch(sourceLink, unix.POLLIN)
 	}
@@ -81,20 +99,27 @@ func (r *receiver) enough() bool {
 		}
 		c := &r.stash[(r.first+r.count)%maxStash]
 		ok, err := r.q.Pop(c)
-		if err != nil {
-			r.broken = true
-			r.d.tell.NeedsReset(err)
-			return false
-		}
-		if ok {
+		switch {
+		case err != nil:
+			r.fail(err)
+		case !ok:
+			if !r.q.EnableKicks() {
+				return false
+			}
+		case c.InLen() < headerSize:
+			r.fail(errShortBuffer)
+		default:
 			r.count++
 			r.room += c.InLen()
-		} else if !r.q.EnableKicks() {
-			return false
 		}
 	}
 	return false
 }
+
+var (
+	errShortBuffer = errors.New("a receive buffer is smaller than the header")
+	errShortHeader = errors.New("a packet to send is shorter than the header")
+)
 
 // receive takes packets until there are no more, or no more buffers.
 func (r *receiver) receive(events int16) {
@@ -113,7 +138,7 @@ func (r *receiver) receive(events int16) {
 		}
 		r.accept(uint32(n))
 	}
-	r.q.Show()
+	r.tally.show(r.q)
 }
 
 // ending returns why a link that gave nothing is at its end, nil if it is not.
@@ -151,17 +176,28 @@ func (r *receiver) gather() []unix.Iovec {
 // accept completes the chains that a packet of n bytes filled, unless the guest does
 // not want it: then the next packet overwrites it.
 func (r *receiver) accept(n uint32) {
-	if n < headerSize || !r.d.linkUp.Load() || !r.d.filter.Load().Pass(r.head(n)) {
+	if n < headerSize {
+		r.tally.drop(DropMalformed)
 		return
 	}
-	used := uint32(0)
-	first := &r.stash[r.first]
-	chains := r.chains(n)
-	if first.InLen() >= headerSize {
-		var num [2]byte
-		binary.LittleEndian.PutUint16(num[:], uint16(chains))
-		first.CopyIn(num[:], headerSize-2)
+	if !r.d.linkUp.Load() {
+		r.tally.drop(DropLinkDown)
+		return
 	}
+	if o := r.d.observer.Load(); o != nil {
+		r.show(*o, n)
+	}
+	if !r.d.filter.Load().pass(r.head(n)) {
+		r.tally.drop(DropFiltered)
+		return
+	}
+	r.tally.packets.add(1)
+	r.tally.bytes.add(uint64(n - headerSize))
+	chains := r.chains(n)
+	var num [2]byte
+	binary.LittleEndian.PutUint16(num[:], uint16(chains))
+	r.stash[r.first].CopyIn(num[:], headerSize-2)
+	used := uint32(0)
 	for range chains {
 		c := &r.stash[r.first]
 		part := min(c.InLen(), n-used)
@@ -195,95 +231,16 @@ func (r *receiver) head(n uint32) []byte {
 	return r.peek[headerSize:max(headerSize, min(got, int(n)))]
 }
 
-// sender moves packets from the guest to the link.
-type sender struct {
-	d       *Device
-	fd      int
-	q       *virtio.Queue
-	pump    *pump.Pump
-	chain   queue.Chain
-	held    bool // chain waits for the link
-	vecs    []unix.Iovec
-	stopped bool
-	spin    spin.Spin
-	work    func() bool // q.Pending, as a value that is made once
-}
-
-func (d *Device) newSender(i int, q *virtio.Queue) (*pump.Pump, error) {
-	s := &sender{d: d, fd: d.link.QueueFD(i), q: q, vecs: make([]unix.Iovec, 0, maxVecs), work: q.Pending}
-	p, err := pump.New([]pump.Source{
-		{FD: q.Kick, Kick: true, Ready: func(int16) { s.send() }},
-		{FD: s.fd, Idle: true, Ready: func(int16) {
-			s.pump.Watch(sourceLink, 0)
-			s.send()
-		}},
-	}, s.send, d.tell.NeedsReset)
-	s.pump = p
-	return p, err
-}
-
-// send takes packets until there are no more or the link is full. Between two looks at
-// other work it takes at most a batch.
-func (s *sender) send() {
-	if s.stopped {
-		return
-	}
-	s.spin.Woke()
-	s.q.DisableKicks()
-	for n := 0; n < batch; {
-		full := false
-		for ; n < batch && s.next(); n++ {
-			if full = !s.transmit(); full {
-				break
-			}
-			s.held = false
-			s.q.Push(&s.chain, 0)
-		}
-		s.q.Show()
-		switch {
-		case full:
-			s.pump.Watch(sourceLink, unix.POLLOUT)
-			return
-		case s.stopped:
-			return
-		case n < batch && !s.spin.For(s.work) && !s.q.EnableKicks():
-			return
+// show shows the packet of n bytes in the first buffers to an observer.
+func (r *receiver) show(o Observer, n uint32) {
+	p := r.pieces[:0]
+	for i := range r.count {
+		p = append(p, r.stash[(r.first+i)%maxStash].In...)
+		if !r.merge {
+			break
 		}
 	}
-	s.pump.Wake()
-}
-
-// next makes the next packet the one in hand.
-func (s *sender) next() bool {
-	if s.held {
-		return true
-	}
-	ok, err := s.q.Pop(&s.chain)
-	if err != nil {
-		s.stopped = true
-		s.d.tell.NeedsReset(err)
-	}
-	s.held = ok && err == nil
-	return s.held
-}
-
-// transmit sends the packet in hand and reports whether it is done with: sent, or
-// lost because the link is down or cannot take it.
-func (s *sender) transmit() bool {
-	if s.chain.OutLen() <= headerSize || !s.d.linkUp.Load() || len(s.chain.Out) > maxVecs {
-		return true
-	}
-	v := s.vecs[:0]
-	for _, b := range s.chain.Out {
-		iov := unix.Iovec{Base: &b[0]}
-		iov.SetLen(len(b))
-		v = append(v, iov)
-	}
-	switch errno := writev(s.fd, v); errno {
-	case unix.EAGAIN, unix.EINTR, unix.ENOBUFS:
-		return false
-	case unix.EBADFD, unix.EBADF, unix.ENODEV:
-		s.d.lost(errno)
-	}
-	return true
+	o.Packet(ToGuest, r.pair, p, int(n))
+	clear(p)
+	r.pieces = p[:0]
 }
