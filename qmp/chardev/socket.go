@@ -8,9 +8,12 @@ import (
 	"net"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"hv/qmp/trywrite"
 )
 
 // Socket is a backend that is connected at times. As a device's it has one connection
@@ -229,15 +232,24 @@ func (s *Socket) welcome(c net.Conn, broken func()) net.Conn {
 	s.clients++
 	s.latest = s.opt.peer(c)
 	s.at.Unlock()
-	v := visit{sync.OnceFunc(s.leave), s.record}
+	v := visit{leave: sync.OnceFunc(s.leave), record: s.record}
 	if s.opt.Telnet {
 		_, _ = c.Write(telnetHello)
 		return &visitor{&telnetConn{Conn: c, filter: telnetFilter{broken: broken}}, v}
 	}
+	sc, ok := c.(syscall.Conn)
+	if !ok {
+		return &visitor{c, v}
+	}
+	try, err := trywrite.New(sc)
+	if err != nil {
+		return &visitor{c, v}
+	}
+	v.try = try
 	if u, ok := c.(*net.UnixConn); ok {
 		return &localVisitor{u, v}
 	}
-	return &visitor{c, v}
+	return &directVisitor{visitor{c, v}}
 }
 
 func (s *Socket) leave() {
@@ -261,6 +273,14 @@ func (s *Socket) record(p []byte) {
 type visit struct {
 	leave  func()
 	record func(p []byte)
+	try    *trywrite.Writer // nil if what is sent is not what is written
+}
+
+// tryWrite writes as much as there is room for.
+func (v *visit) tryWrite(p []byte) (int, error) {
+	n, err := v.try.TryWrite(p)
+	v.record(p[:n])
+	return n, err
 }
 
 type visitor struct {
@@ -278,6 +298,12 @@ func (v *visitor) Close() error {
 	return v.Conn.Close()
 }
 
+// directVisitor is a visitor whose output goes as it is.
+type directVisitor struct{ visitor }
+
+// TryWrite writes as much as there is room for.
+func (v *directVisitor) TryWrite(p []byte) (int, error) { return v.tryWrite(p) }
+
 // localVisitor is a visitor that can pass descriptors.
 type localVisitor struct {
 	*net.UnixConn
@@ -288,6 +314,9 @@ func (v *localVisitor) Write(p []byte) (int, error) {
 	v.record(p)
 	return v.UnixConn.Write(p)
 }
+
+// TryWrite writes as much as there is room for.
+func (v *localVisitor) TryWrite(p []byte) (int, error) { return v.tryWrite(p) }
 
 func (v *localVisitor) Close() error {
 	v.leave()

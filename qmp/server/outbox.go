@@ -1,25 +1,32 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"math"
+	"net"
 	"sync"
+	"syscall"
+
+	"hv/qmp/trywrite"
 )
 
 // outbox holds what waits to be written to a client, in order. Anybody may add
-// to it and nobody waits for that. At most one goroutine writes at a time, all
-// that is there in one call.
+// to it and nobody waits for that. At most one goroutine writes at a time, until
+// there is nothing left: the client's own, for its replies; the tape's crier, which
+// does not wait for clients; or a writing goroutine, for clients that have to be
+// waited for.
 type outbox struct {
 	w     io.Writer
+	try   tryWriter // writes to w, nil if that has to be waited for
 	limit int
 	wake  chan struct{} // tells the writing goroutine that there is something
+	begin func()        // called, once, to start the writing goroutine
 	lost  func()        // called, once, for a client that is too far behind; it must not wait
 
-	// These are the tape's: the position on it, whether it is to wake us, and whether
-	// and where we stop.
+	// These are the tape's: the position on it, and whether and where we stop.
 	at    uint64
-	waits bool
 	stops bool
 	last  uint64
 
@@ -29,9 +36,15 @@ type outbox struct {
 	spare    []byte // the buffer that was written last
 	flying   int    // bytes being written
 	owed     int    // commands taken and not answered yet
+	begun    bool   // there is a writing goroutine
 	draining bool   // no more commands are taken
 	closed   bool   // nothing more is written
 	tape     *tape  // of events, nil for none
+}
+
+// tryWriter writes what there is room for without waiting.
+type tryWriter interface {
+	TryWrite(p []byte) (int, error)
 }
 
 // keepBuffer is what is kept of a buffer that was written.
@@ -42,9 +55,22 @@ const keepBuffer = 64 << 10
 const atOnce = 16 << 10
 
 func newOutbox(w io.Writer, limit int) *outbox {
-	o := &outbox{w: w, limit: limit, wake: make(chan struct{}, 1)}
+	o := &outbox{w: w, try: trier(w), limit: limit, wake: make(chan struct{}, 1), begin: func() {}}
 	o.changed.L = &o.mu
 	return o
+}
+
+// trier returns what writes to w without waiting, or nil.
+func trier(w io.Writer) tryWriter {
+	switch c := w.(type) {
+	case tryWriter:
+		return c
+	case *net.UnixConn, *net.TCPConn:
+		if t, err := trywrite.New(c.(syscall.Conn)); err == nil {
+			return t
+		}
+	}
+	return nil
 }
 
 // owe notes that a command was taken, for which a reply will be added. It
@@ -113,58 +139,100 @@ func (o *outbox) reply(msg []byte) int {
 	return len(o.pending) + o.flying
 }
 
-// add adds what is no reply, and has it written.
+// add adds what is no reply.
 func (o *outbox) add(msg []byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if !o.closed {
 		o.pending = append(o.pending, msg...)
-		o.ring()
 	}
 }
 
-// ring asks the writing goroutine to flush.
+// ring asks the writing goroutine to flush. The caller has the lock.
 func (o *outbox) ring() {
+	if o.closed {
+		return
+	}
+	if !o.begun {
+		o.begun = true
+		o.begin()
+	}
 	select {
 	case o.wake <- struct{}{}:
 	default:
 	}
 }
 
-// flush writes what is there, unless somebody else is writing, after which the
-// rest is left to the writing goroutine. After an error nothing more is written,
-// but what the client has sent before it went still counts. It tells whether there
-// is more to write by now.
-func (o *outbox) flush() (more bool) {
+// flush writes what is there, unless somebody else is writing, who then goes on with
+// it. After an error nothing more is written, but what the client has sent before it
+// went still counts.
+func (o *outbox) flush() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.flying > 0 || o.closed {
-		return false
+	for o.flying == 0 && !o.closed {
+		o.pull(false)
+		if len(o.pending) == 0 {
+			return
+		}
+		o.sendPending(o.w.Write)
 	}
-	o.pull(false)
-	if len(o.pending) == 0 {
-		return false
+}
+
+// cry writes what is there as far as that needs no waiting; what is left is the
+// writing goroutine's. Events come from the crier's own copy.
+func (o *outbox) cry(c *crier) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.try == nil {
+		o.ring()
+		return
 	}
+	for o.flying == 0 && !o.closed {
+		var rest []byte
+		if len(o.pending) > 0 {
+			rest = o.sendPending(o.try.TryWrite)
+		} else {
+			b, late := c.events(o)
+			if late {
+				o.ring()
+			}
+			if len(b) == 0 {
+				return
+			}
+			rest = o.send(b, o.try.TryWrite)
+		}
+		if len(rest) > 0 && !o.closed {
+			o.pending = append(bytes.Clone(rest), o.pending...)
+			o.ring()
+			return
+		}
+	}
+}
+
+// sendPending is send for what is pending.
+func (o *outbox) sendPending(write func([]byte) (int, error)) (rest []byte) {
 	b := o.pending
 	o.pending, o.spare = o.spare[:0], nil
-	o.flying = len(b)
-	o.mu.Unlock()
-	_, err := o.w.Write(b)
-	o.mu.Lock()
+	rest = o.send(b, write)
 	if cap(b) <= keepBuffer {
 		o.spare = b
 	}
+	return rest
+}
+
+// send writes without the lock, which the caller has, and returns what was not written.
+func (o *outbox) send(b []byte, write func([]byte) (int, error)) (rest []byte) {
+	o.flying = len(b)
+	o.mu.Unlock()
+	n, err := write(b)
+	o.mu.Lock()
 	o.flying = 0
 	if err != nil {
 		o.leave()
 		o.closed, o.pending = true, nil
 	}
-	o.pull(false) // what came meanwhile may have rung in vain
-	if more = len(o.pending) > 0; more {
-		o.ring()
-	}
 	o.changed.Broadcast()
-	return more
+	return b[n:]
 }
 
 // waitBelow returns when at most n bytes wait, or the outbox is closed.

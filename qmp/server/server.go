@@ -26,8 +26,6 @@ import (
 	"net"
 	"slices"
 	"sync"
-	"sync/atomic"
-	"time"
 
 	"github.com/sirupsen/logrus"
 
@@ -79,10 +77,10 @@ type Server struct {
 	ctx    context.Context // of handlers, until Close
 	cancel context.CancelFunc
 
-	crowd atomic.Int64 // sessions
-
 	compact, pretty *tape    // events, in both forms
 	deaf            []func() // ends them
+	criers          sync.WaitGroup
+	hush            func() // ends those
 
 	mu        sync.Mutex
 	closed    bool
@@ -107,7 +105,12 @@ func New(cfg Config) *Server {
 	}
 	s := &Server{cfg: cfg, listeners: map[net.Listener]struct{}{}, sessions: map[*session]struct{}{}}
 	s.compact, s.pretty = newTape(false, cfg.Backlog), newTape(true, cfg.Backlog)
-	s.deaf = []func(){cfg.Events.Subscribe(s.compact), cfg.Events.Subscribe(s.pretty)}
+	over := make(chan struct{})
+	s.hush = sync.OnceFunc(func() { close(over) })
+	for _, t := range []*tape{s.compact, s.pretty} {
+		s.deaf = append(s.deaf, cfg.Events.Subscribe(t))
+		s.criers.Go(func() { (&crier{t: t}).run(over) })
+	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.register()
 	return s
@@ -203,7 +206,6 @@ func (s *Server) start(rwc io.ReadWriteCloser, m Monitor) (*session, error) {
 		return nil, ErrClosed
 	}
 	s.sessions[sess] = struct{}{}
-	s.crowd.Store(int64(len(s.sessions)))
 	s.wg.Go(sess.run)
 	return sess, nil
 }
@@ -212,24 +214,6 @@ func (s *Server) forget(sess *session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.sessions, sess)
-	s.crowd.Store(int64(len(s.sessions)))
-}
-
-// A write and its client's read take some ten microseconds of processor time. Up
-// to fewClients are written to whenever there is something; of more, each has a
-// rest after a write, so that all of them together leave processors to commands.
-const (
-	fewClients = 16
-	restPer    = 20 * time.Microsecond
-)
-
-// pace returns the rest that a session's writer has after a write.
-func (s *Server) pace() time.Duration {
-	n := s.crowd.Load()
-	if n <= fewClients {
-		return 0
-	}
-	return time.Duration(n) * restPer
 }
 
 // Close ends the server: it accepts no more clients and commands, cancels the
@@ -254,6 +238,8 @@ func (s *Server) Close(ctx context.Context) error {
 	for _, f := range s.deaf {
 		f()
 	}
+	s.hush()
+	s.criers.Wait()
 	return ctx.Err()
 }
 

@@ -65,6 +65,7 @@ func newSession(srv *Server, rwc io.ReadWriteCloser, m Monitor) *session {
 	s.ctx = context.WithValue(srv.ctx, sessionKey{}, s)
 	s.inBand, s.outOfBand = newLane(s), newLane(s)
 	s.out.lost = s.drop
+	s.out.begin = func() { s.wg.Go(s.write) }
 	s.shut = sync.OnceFunc(func() {
 		s.out.close()
 		close(s.stop)
@@ -77,7 +78,6 @@ func newSession(srv *Server, rwc io.ReadWriteCloser, m Monitor) *session {
 func (s *session) run() {
 	defer close(s.done)
 	defer s.srv.forget(s)
-	s.wg.Go(s.write)
 	s.greet()
 	s.read()
 	if s.queue != nil {
@@ -101,27 +101,12 @@ func (s *session) greet() {
 	s.out.add(e.Bytes())
 }
 
-// write writes what others than the client's own commands add. In a crowd of
-// clients it writes less often and more at once.
+// write writes what a client has to be waited for.
 func (s *session) write() {
-	rest := time.NewTimer(0)
-	defer rest.Stop()
-	<-rest.C
 	for {
-		more := false
 		select {
 		case <-s.out.wake:
-			more = s.out.flush()
-		case <-s.stop:
-			return
-		}
-		d := s.srv.pace()
-		if d == 0 || more {
-			continue
-		}
-		rest.Reset(d)
-		select {
-		case <-rest.C:
+			s.out.flush()
 		case <-s.stop:
 			return
 		}

@@ -14,15 +14,16 @@ type tape struct {
 	pretty bool
 	limit  int // bytes that are kept at least
 
+	news chan struct{} // tells the crier that there is something
+
 	mu      sync.Mutex
 	buf     []byte
 	end     uint64 // position after buf
 	members map[*outbox]struct{}
-	waiting []*outbox // members that have read it all, to be woken
 }
 
 func newTape(pretty bool, limit int) *tape {
-	return &tape{pretty: pretty, limit: limit, members: map[*outbox]struct{}{}}
+	return &tape{pretty: pretty, limit: limit, news: make(chan struct{}, 1), members: map[*outbox]struct{}{}}
 }
 
 // Deliver implements events.Sink.
@@ -41,11 +42,10 @@ func (t *tape) Deliver(m events.Message) {
 	}
 	t.buf = append(t.buf, msg...)
 	t.end += uint64(len(msg))
-	for _, o := range t.waiting {
-		o.waits = false
-		o.ring()
+	select {
+	case t.news <- struct{}{}:
+	default:
 	}
-	t.waiting = t.waiting[:0]
 }
 
 // trim forgets the older half, and gives up members that have not read that.
@@ -66,7 +66,7 @@ func (t *tape) lose(o *outbox) {
 func (t *tape) remove(o *outbox) {
 	delete(t.members, o)
 	if len(t.members) == 0 {
-		t.buf, t.waiting = nil, nil
+		t.buf = nil
 	}
 }
 
@@ -76,14 +76,6 @@ func (t *tape) join(o *outbox) {
 	defer t.mu.Unlock()
 	t.members[o] = struct{}{}
 	o.at = t.end
-	t.wait(o)
-}
-
-func (t *tape) wait(o *outbox) {
-	if !o.waits {
-		o.waits = true
-		t.waiting = append(t.waiting, o)
-	}
 }
 
 // stop makes the outbox read no further than here.
@@ -121,9 +113,6 @@ func (t *tape) read(o *outbox, b []byte, room int, full bool) []byte {
 		from := t.buf[len(t.buf)-int(t.end-o.at):]
 		b = append(b, from[:n]...)
 		o.at += uint64(n)
-	}
-	if o.at == t.end {
-		t.wait(o)
 	}
 	return b
 }

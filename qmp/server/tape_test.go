@@ -46,34 +46,6 @@ func TestTapeOrder(t *testing.T) {
 	}
 }
 
-// TestTapeWakes each reader once, and again when it has read.
-func TestTapeWakes(t *testing.T) {
-	tp := newTape(false, 100)
-	o, _ := reader(tp, 100)
-	woken := func() bool {
-		select {
-		case <-o.wake:
-			return true
-		default:
-			return false
-		}
-	}
-	for round := range 3 {
-		if woken() {
-			t.Error("woken for nothing")
-		}
-		write(tp, "x")
-		write(tp, "y")
-		if !woken() || woken() {
-			t.Errorf("round %d: not woken once", round)
-		}
-		o.flush()
-	}
-	if len(tp.waiting) != 1 {
-		t.Errorf("%d wait", len(tp.waiting))
-	}
-}
-
 // TestTapeBound has a reader that never reads, one that reads but whose client does
 // not, and one that keeps up.
 func TestTapeBound(t *testing.T) {

@@ -1,0 +1,112 @@
+package server
+
+import "time"
+
+// crier is the goroutine that writes the events of a tape to all clients that can be
+// written to without waiting. It goes round them with one copy of the latest events, so
+// that what a client costs is a system call, and commands never find more than one
+// processor busy with events.
+type crier struct {
+	t    *tape
+	rest *time.Timer
+
+	buf      []byte // the events of this round
+	from, to uint64 // positions
+	members  []*outbox
+}
+
+// A round goes from one stretch of clients to the next. In a crowd of more than one
+// stretch the crier rests after each for as long as it took, so that commands come before
+// events even where there is one processor; but not for longer than a limit, since on a
+// machine that is busy otherwise the events must be got rid of all the same.
+const (
+	stretch  = 64
+	longRest = 2 * time.Millisecond
+)
+
+// wideRound is how much of the events a round has at most.
+const wideRound = 64 << 10
+
+// run goes round whenever there is news, until stop is closed.
+func (c *crier) run(stop <-chan struct{}) {
+	c.rest = time.NewTimer(longRest)
+	c.rest.Stop()
+	defer c.rest.Stop()
+	for {
+		select {
+		case <-c.t.news:
+		case <-stop:
+			return
+		}
+		for c.begin() {
+			if !c.round(stop) {
+				return
+			}
+		}
+	}
+}
+
+// begin takes what is new, and tells whether there is something.
+func (c *crier) begin() bool {
+	t := c.t
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	start := t.end - uint64(len(t.buf))
+	c.from = max(c.to, start)
+	c.to = min(c.from+wideRound, t.end)
+	c.buf = append(c.buf[:0], t.buf[c.from-start:c.to-start]...)
+	for o := range t.members {
+		c.members = append(c.members, o)
+	}
+	return len(c.buf) > 0
+}
+
+// round writes to all, and tells whether that is done before the end.
+func (c *crier) round(stop <-chan struct{}) bool {
+	defer func() {
+		clear(c.members)
+		c.members = c.members[:0]
+	}()
+	for left := c.members; ; {
+		n := min(stretch, len(left))
+		began := time.Now()
+		for _, o := range left[:n] {
+			o.cry(c)
+		}
+		if len(c.members) > stretch {
+			c.rest.Reset(min(time.Since(began), longRest))
+			select {
+			case <-c.rest.C:
+			case <-stop:
+				return false
+			}
+		}
+		if left = left[n:]; len(left) == 0 {
+			return true
+		}
+	}
+}
+
+// events takes what an outbox has not got of this round's events. One that has not got
+// earlier ones either is late, and gets nothing. The caller has the outbox's lock.
+func (c *crier) events(o *outbox) (b []byte, late bool) {
+	t := c.t
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, member := t.members[o]; !member {
+		return nil, false
+	}
+	end := c.to
+	if o.stops {
+		end = min(end, o.last)
+	}
+	if o.at < c.from {
+		return nil, true
+	}
+	if o.at >= end {
+		return nil, false
+	}
+	b = c.buf[o.at-c.from : end-c.from]
+	o.at = end
+	return b, false
+}
