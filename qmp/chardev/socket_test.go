@@ -160,6 +160,53 @@ func TestMonitorClients(t *testing.T) {
 	}
 }
 
+// TestTryWrite writes to monitors' clients without waiting, where what is sent goes as it
+// is, and records what went.
+func TestTryWrite(t *testing.T) {
+	type tryWriter interface {
+		TryWrite(p []byte) (int, error)
+	}
+	for _, o := range []Options{
+		{Kind: "socket", Socket: Address{Path: filepath.Join(t.TempDir(), "s")}},
+		{Kind: "socket", Socket: Address{Host: "127.0.0.1", Port: "0"}},
+		{Kind: "socket", Socket: Address{Host: "127.0.0.1", Port: "0"}, Telnet: true},
+	} {
+		o.Server, o.LogFile = true, filepath.Join(t.TempDir(), "log")
+		b := must(t, o)
+		l := b.(*Socket).listener.Addr()
+		client, err := net.Dial(l.Network(), l.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn, err := b.(*Socket).Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		w, ok := conn.(tryWriter)
+		if ok == o.Telnet {
+			t.Errorf("%s, telnet %v: writes without waiting: %v", l.Network(), o.Telnet, ok)
+		}
+		want := 0
+		if ok {
+			for range 2 { // until there is no more room
+				n, err := w.TryWrite(make([]byte, 16<<20))
+				if err != nil || want == 0 && n == 0 || n == 16<<20 {
+					t.Errorf("%s: %d bytes written, %v", l.Network(), n, err)
+				}
+				want += n
+			}
+		}
+		client.Close()
+		conn.Close()
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+		if st, err := os.Stat(o.LogFile); err != nil || int(st.Size()) != want {
+			t.Errorf("%s: %d bytes written, but logged %v, %v", l.Network(), want, st.Size(), err)
+		}
+	}
+}
+
 // TestMonitorDials has one connection after the other, each made when the last has gone.
 func TestMonitorDials(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")

@@ -27,10 +27,14 @@ const (
 // wideRound is how much of the events a round has at most.
 const wideRound = 64 << 10
 
+func newCrier(t *tape) *crier {
+	c := &crier{t: t, rest: time.NewTimer(0)}
+	c.rest.Stop()
+	return c
+}
+
 // run goes round whenever there is news, until stop is closed.
 func (c *crier) run(stop <-chan struct{}) {
-	c.rest = time.NewTimer(longRest)
-	c.rest.Stop()
 	defer c.rest.Stop()
 	for {
 		select {

@@ -17,20 +17,26 @@ type crowd struct {
 	lasts                   time.Duration
 }
 
-// size is the crowd that the tests have: a sample of it, or with HV_SOAK the whole.
-func size() crowd {
-	if os.Getenv("HV_SOAK") != "" {
-		return crowd{silent: 100, listening: 850, busy: 50, rate: 10000, lasts: 10 * time.Second}
-	}
-	return crowd{silent: 10, listening: 80, busy: 10, rate: 10000, lasts: 2 * time.Second}
+// The whole crowd is what is measured, and with HV_SOAK tested too; a sample of it is
+// tested always.
+var (
+	wholeCrowd = crowd{silent: 100, listening: 850, busy: 50, rate: 10000, lasts: 10 * time.Second}
+	someCrowd  = crowd{silent: 10, listening: 80, busy: 10, rate: 10000, lasts: 2 * time.Second}
+)
+
+// gathering is what came of a crowd.
+type gathering struct {
+	events         int64
+	took           time.Duration
+	commands       account
+	dropped        int
+	before, memory uint64 // bytes of heap, at most
 }
 
-// TestManyClients has clients that command, clients that only listen and clients that
-// never read, while events are raised. Those that never read are dropped; no other
-// misses an event or a reply, or gets one out of order, and commands are answered soon.
-// Clients are processes of their own, so that what they cost is not taken for the server's.
-func TestManyClients(t *testing.T) {
-	c := size()
+// gather has a crowd's clients connect, events raised and commands executed. No client that
+// reads misses an event or a reply, or gets one out of order. Clients are processes of
+// their own, so that what they cost is not taken for the server's.
+func (c crowd) gather(t testing.TB) gathering {
 	r := newRig(t)
 	path := r.listen(Monitor{})
 	for range c.silent {
@@ -39,20 +45,44 @@ func TestManyClients(t *testing.T) {
 	total := int64(c.rate) * int64(c.lasts/time.Second)
 	listeners := enter(t, member{Path: path, Listening: c.listening, Last: total - 1})
 	commanders := enter(t, member{Path: path, Busy: c.busy, Last: total - 1})
-	before := heap()
+	g := gathering{events: total, before: heap()}
 	began := time.Now()
-	peak := raise(r.events, total, c.rate, listeners, commanders)
-	took := time.Since(began)
+	g.memory = raise(r.events, total, c.rate, listeners, commanders)
+	g.took = time.Since(began)
 	listeners.leave(t)
-	got := commanders.leave(t)
-	t.Logf("%d events to %d clients, %.0f a second; %d commands, p50 %v, p99 %v; heap %d KiB, %d at most",
-		total, c.listening+c.busy, float64(total)/took.Seconds(), got.Commands, got.P50, got.P99, before>>10, peak>>10)
-	if n := len(r.log.lines); n != c.silent {
-		t.Errorf("%d clients were dropped, want %d", n, c.silent)
+	g.commands = commanders.leave(t)
+	g.dropped = len(r.log.lines)
+	return g
+}
+
+// TestManyClients has clients that command, clients that only listen and clients that
+// never read, which are dropped.
+func TestManyClients(t *testing.T) {
+	c := someCrowd
+	if os.Getenv("HV_SOAK") != "" {
+		c = wholeCrowd
 	}
-	// The events once, and of each client what is being written and what comes next.
-	if limit := uint64(8*DefaultBacklog + (c.listening+c.busy+c.silent)*8*atOnce); peak > before+limit {
-		t.Errorf("the heap grew from %d to %d bytes", before, peak)
+	g := c.gather(t)
+	t.Logf("%d events to %d clients, %.0f a second; %d commands, p50 %v, p99 %v; heap %d KiB, %d at most",
+		g.events, c.listening+c.busy, float64(g.events)/g.took.Seconds(), g.commands.Commands, g.commands.P50, g.commands.P99, g.before>>10, g.memory>>10)
+	if g.dropped != c.silent {
+		t.Errorf("%d clients were dropped, want %d", g.dropped, c.silent)
+	}
+	// The events once, and of each client that issues commands what is being written and
+	// what comes next; of the others what a round has, if they are slow.
+	if limit := uint64(8*DefaultBacklog + c.busy*8*atOnce + (c.listening+c.silent)*2*wideRound); g.memory > g.before+limit {
+		t.Errorf("the heap grew from %d to %d bytes", g.before, g.memory)
+	}
+}
+
+// BenchmarkManyClients is how long commands take in the whole crowd.
+func BenchmarkManyClients(b *testing.B) {
+	for b.Loop() {
+		g := wholeCrowd.gather(b)
+		b.ReportMetric(float64(g.events)/g.took.Seconds(), "events/s")
+		b.ReportMetric(g.commands.P50.Seconds()*1e3, "p50-ms")
+		b.ReportMetric(g.commands.P99.Seconds()*1e3, "p99-ms")
+		b.ReportMetric(float64(g.memory)/(1<<20), "MiB")
 	}
 }
 

@@ -43,7 +43,7 @@ type process struct {
 }
 
 // enter starts a member and returns when all of its clients are connected.
-func enter(t *testing.T, m member) *process {
+func enter(t testing.TB, m member) *process {
 	t.Helper()
 	spec, err := json.Marshal(m)
 	if err != nil {
@@ -89,7 +89,7 @@ func (p *process) follow(out io.Reader, ready chan struct{}) {
 }
 
 // leave ends the commands, and returns the account once the clients have all events.
-func (p *process) leave(t *testing.T) account {
+func (p *process) leave(t testing.TB) account {
 	t.Helper()
 	p.over.Close()
 	last := <-p.last

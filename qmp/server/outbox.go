@@ -139,13 +139,22 @@ func (o *outbox) reply(msg []byte) int {
 	return len(o.pending) + o.flying
 }
 
-// add adds what is no reply.
+// add adds what is no reply, after the events that came before, and has it written.
 func (o *outbox) add(msg []byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.pull(true)
 	if !o.closed {
 		o.pending = append(o.pending, msg...)
+		o.ring()
 	}
+}
+
+// greet adds what comes first, which the caller flushes.
+func (o *outbox) greet(msg []byte) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.pending = append(o.pending, msg...)
 }
 
 // ring asks the writing goroutine to flush. The caller has the lock.

@@ -1,17 +1,19 @@
 // Package server speaks QMP with clients: any number at once, each with its own
 // negotiation, capabilities, order and events.
 //
-// A session has a goroutine that reads, parses and sees commands executed one
-// after the other, and one that writes events; a client that enabled out-of-band
-// execution has one more, for its commands in band. In-band commands of all
-// sessions run serialised by the Executor, except those that wait. A reply joins
-// the session's outbox where the command ran, after the events until then, so a
-// client sees things in the order in which they happened.
+// A session has a goroutine that reads, parses, sees commands executed one after
+// the other and writes their replies; a client that enabled out-of-band execution has
+// one more, for its commands in band. In-band commands of all sessions run serialised
+// by the Executor, except those that wait. A reply joins the session's outbox where
+// the command ran, after the events until then, so a client sees things in the order
+// in which they happened.
 //
-// Events are kept once for all clients, who read on from where they are. A client
-// that stops reading stops its own commands at half of the backlog, and is
-// disconnected when it is further behind the events than that; nobody else waits
-// for it. Close ends and waits for all goroutines.
+// Events are kept once for all clients, on a tape for each form of output. One
+// goroutine a tape goes round the clients and writes what is new to those that can be
+// written to without waiting; a client that has to be waited for gets a writing
+// goroutine of its own. A client that stops reading stops its own commands at half of
+// the backlog, and is disconnected when it is further behind the events than that;
+// nobody else waits for it. Close ends and waits for all goroutines.
 //
 // Implements sections 2 to 4 of the QMP specification. It depends on qmp/qapi,
 // qmp/wire, qmp/dispatch and qmp/events.
@@ -109,7 +111,7 @@ func New(cfg Config) *Server {
 	s.hush = sync.OnceFunc(func() { close(over) })
 	for _, t := range []*tape{s.compact, s.pretty} {
 		s.deaf = append(s.deaf, cfg.Events.Subscribe(t))
-		s.criers.Go(func() { (&crier{t: t}).run(over) })
+		s.criers.Go(func() { newCrier(t).run(over) })
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.register()

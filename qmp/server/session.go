@@ -98,7 +98,7 @@ func (s *session) run() {
 func (s *session) greet() {
 	e := qapi.NewEncoder(s.monitor.Pretty)
 	wire.WriteGreeting(e, s.srv.version(), qapi.QMPCapabilityList{qapi.QMPCapabilityOob})
-	s.out.add(e.Bytes())
+	s.out.greet(e.Bytes())
 }
 
 // write writes what a client has to be waited for.

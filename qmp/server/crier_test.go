@@ -1,0 +1,216 @@
+package server
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"hv/qmp/events"
+	"hv/qmp/qapi"
+)
+
+// room is a client's socket that has room for some bytes, and then none until it is read.
+type room struct {
+	mu   sync.Mutex
+	left int
+	got  bytes.Buffer
+}
+
+func (r *room) TryWrite(b []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := min(len(b), r.left)
+	r.left -= n
+	return r.got.Write(b[:n])
+}
+
+// Write is what would wait.
+func (r *room) Write(b []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.got.Write(b)
+}
+
+func (r *room) String() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.got.String()
+}
+
+// hearer is an outbox for a room, and how often it was told to wait for it.
+func hearer(t *tape, left int) (*outbox, *room) {
+	r := &room{left: left}
+	o := newOutbox(r, 1<<20)
+	o.listen(t)
+	return o, r
+}
+
+func rung(o *outbox) bool {
+	select {
+	case <-o.wake:
+		return true
+	default:
+		return false
+	}
+}
+
+// TestCry has a crier go round clients with room, with little and with none.
+func TestCry(t *testing.T) {
+	tp := newTape(false, 1<<20)
+	c := newCrier(tp)
+	all, whole := hearer(tp, 100)
+	little, part := hearer(tp, 3)
+	begun := 0
+	little.begin = func() { begun++ }
+	writers := newOutbox(nullWriter{}, 100)
+	writers.listen(tp)
+	write(tp, "first;")
+	if !c.begin() || !c.round(nil) || c.begin() {
+		t.Fatal("a round is not one round")
+	}
+	if whole.String() != "first;" || rung(all) {
+		t.Errorf("a client with room has %q", whole)
+	}
+	if part.String() != "fir" || !rung(little) || begun != 1 {
+		t.Errorf("a client without room has %q; %d writing goroutines", part, begun)
+	}
+	if !rung(writers) {
+		t.Error("nobody writes to a client that has to be waited for")
+	}
+	little.owe()
+	little.reply([]byte("reply;")) // goes after what was left
+	write(tp, "second;")
+	all.deafen()
+	write(tp, "third;")
+	c.begin()
+	c.round(nil)
+	if !rung(little) || begun != 1 {
+		t.Errorf("the writing goroutine is not woken; %d of them", begun)
+	}
+	little.flush()
+	if part.String() != "first;reply;second;third;" || whole.String() != "first;second;" {
+		t.Errorf("%q and %q", part, whole)
+	}
+	write(tp, "fourth;")
+	c.begin()
+	write(tp, "fifth;")
+	little.flush() // has more than the crier's copy
+	c.round(nil)
+	if want := "first;reply;second;third;fourth;fifth;"; part.String() != want {
+		t.Errorf("%q, want %q", part, want)
+	}
+}
+
+// TestCryBusy leaves a client to the goroutine that is writing to it.
+func TestCryBusy(t *testing.T) {
+	tp := newTape(false, 1<<20)
+	c := newCrier(tp)
+	g := newGate()
+	o := newOutbox(g, 100)
+	o.try = &room{left: 100}
+	o.listen(tp)
+	o.add([]byte("greeting;"))
+	var wg sync.WaitGroup
+	wg.Go(func() { o.flush() })
+	<-g.entered
+	write(tp, "event;")
+	c.begin()
+	c.round(nil)
+	g.pass <- nil
+	<-g.entered
+	g.pass <- nil
+	wg.Wait()
+	if g.String() != "greeting;event;" {
+		t.Errorf("written %q", g)
+	}
+}
+
+// TestCrierRounds has more clients than a stretch and more events than a round, in which
+// a late client is one that has to be waited for.
+func TestCrierRounds(t *testing.T) {
+	tp := newTape(false, 1<<20)
+	late, slow := hearer(tp, 0)
+	var rooms []*room
+	for range 2*stretch + 1 {
+		_, r := hearer(tp, 1<<20)
+		rooms = append(rooms, r)
+	}
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	heard := make(chan struct{})
+	last := hearerOf(tp, "end.", heard)
+	wg.Go(func() { newCrier(tp).run(stop) })
+	var want strings.Builder
+	for i := range 2 * wideRound / 20 {
+		s := fmt.Sprintf("event number %6d;", i)
+		want.WriteString(s)
+		write(tp, s)
+	}
+	want.WriteString("end.")
+	write(tp, "end.")
+	<-heard
+	// The round in which the last one heard it has an end too.
+	close(stop)
+	wg.Wait()
+	c := newCrier(tp)
+	for c.begin() {
+		c.round(nil)
+	}
+	for i, r := range rooms {
+		if r.String() != want.String() {
+			t.Fatalf("client %d has %d bytes, want %d", i, r.got.Len(), want.Len())
+		}
+	}
+	if late.flush(); slow.String() != want.String() {
+		t.Errorf("the late client has %d bytes, want %d", slow.got.Len(), want.Len())
+	}
+	last.leave()
+}
+
+// ending is a client that tells when it has got an end.
+type ending struct {
+	room
+	end  string
+	once sync.Once
+	f    func()
+}
+
+func (e *ending) TryWrite(b []byte) (int, error) {
+	if bytes.HasSuffix(b, []byte(e.end)) {
+		e.once.Do(e.f)
+	}
+	return len(b), nil
+}
+
+func hearerOf(t *tape, end string, heard chan struct{}) *outbox {
+	o := newOutbox(&ending{end: end, f: func() { close(heard) }}, 1<<20)
+	o.listen(t)
+	return o
+}
+
+// BenchmarkEvent is an event to clients that wait for it.
+func BenchmarkEvent(b *testing.B) {
+	for _, n := range []int{1, 10} {
+		b.Run(fmt.Sprintf("clients=%d", n), func(b *testing.B) {
+			r := newRig(b)
+			path := r.listen(Monitor{})
+			var all []*peer
+			for range n {
+				all = append(all, negotiated(b, path, ""))
+			}
+			ev := qapi.EventRtcChange
+			ev.RateLimited = false
+			b.ReportAllocs()
+			for b.Loop() {
+				events.Emit(r.events, ev, qapi.RtcChangeEvent{Offset: 1})
+				for _, p := range all {
+					if _, err := p.r.ReadSlice('\n'); err != nil {
+						b.Fatal(err)
+					}
+				}
+			}
+		})
+	}
+}
