@@ -34,30 +34,41 @@ func newInline(f *File, kick, wake int, depth uint32) *inline {
 }
 
 func (q *inline) Submit(op uint8, tag uint32, off, n int64, bufs [][]byte) error {
+	return q.SubmitTo(q.file, op, tag, off, n, bufs)
+}
+
+func (q *inline) Shares(f *File) bool { return !f.cfg.Threads && f.memory }
+
+func (q *inline) SubmitTo(f *File, op uint8, tag uint32, off, n int64, bufs [][]byte) error {
 	r := request{op, off, n}
 	var res int32
 	if op == OpRead || op == OpWrite {
-		res = q.transfer(r, bufs)
+		res = q.transfer(f, r, bufs)
 	} else {
-		res = q.file.do(r, nil)
+		res = f.do(r, nil)
 	}
 	q.results = append(q.results, result{tag, res})
 	return nil
 }
 
-func (q *inline) transfer(r request, bufs [][]byte) int32 {
+func (q *inline) transfer(f *File, r request, bufs [][]byte) int32 {
 	q.iovs = q.iovs[:0]
 	for _, b := range bufs {
 		v := unix.Iovec{Base: &b[0]}
 		v.SetLen(len(b))
 		q.iovs = append(q.iovs, v)
 	}
-	n, errno := moveVector(q.file.fd, q.iovs, r.off, r.op == OpWrite, q.file.cfg.WriteThrough)
+	n, errno := moveVector(f.fd, q.iovs, r.off, r.op == OpWrite, f.cfg.WriteThrough)
 	if errno != 0 {
 		return -int32(errno)
 	}
 	if int64(n) < r.n {
-		return q.file.rest(r, int32(n), q.iovs)
+		if n = int(f.rest(r, int32(n), q.iovs)); n < 0 {
+			return int32(n)
+		}
+	}
+	if r.op == OpWrite {
+		f.grew(r.off + r.n)
 	}
 	return int32(n)
 }
