@@ -52,6 +52,8 @@ type File struct {
 	align int64 // of requests around the page cache
 	// memory says that nothing ever waits for a disk.
 	memory bool
+	// buffered says that writes go to the page cache, and no further.
+	buffered bool
 	// around is held by all writes through Do in a file with an alignment, alone by those that
 	// have to write what lies around them, too.
 	around sync.RWMutex
@@ -74,6 +76,7 @@ func Open(cfg Config) (*File, error) {
 		return nil, err
 	}
 	file.align, file.memory = file.findAlign(), inMemory(file.fd)
+	file.buffered = !cfg.Direct && !cfg.WriteThrough
 	return file, nil
 }
 

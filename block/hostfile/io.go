@@ -89,6 +89,7 @@ type ringIO struct {
 	armed      bool
 	notice     int   // an eventfd that the ring signals, if watched is not nil
 	watched    []int // the Descriptors, once somebody wants them; the ring then watches none
+	cached     writer
 }
 
 // arm has the ring watch a descriptor.
@@ -108,6 +109,9 @@ func (q *ringIO) Submit(op uint8, tag uint32, off, n int64, bufs [][]byte) error
 func (q *ringIO) Shares(f *File) bool { return !f.cfg.Threads && !f.memory }
 
 func (q *ringIO) SubmitTo(f *File, op uint8, tag uint32, off, n int64, bufs [][]byte) error {
+	if op == OpWrite && f.buffered && q.cached.write(f, tag, request{op, off, n}, bufs) {
+		return nil
+	}
 	s, err := q.ring.Next()
 	if errors.Is(err, uring.ErrFull) {
 		if err := q.ring.Enter(0); err != nil {
@@ -175,22 +179,31 @@ func (q *ringIO) Wait(block bool, done func(tag uint32, res int32)) error {
 		q.armed = true
 	}
 	wait := uint32(0)
-	if block {
+	if block && !q.cached.any() {
 		wait = 1
 	}
-	if err := q.ring.Enter(wait); err != nil {
+	if err := q.enter(wait); err != nil {
 		return err
 	}
 	return q.reap(done)
 }
 
+// enter submits what was prepared and waits for some completions. There is nothing to do when all
+// that there is was written already.
+func (q *ringIO) enter(wait uint32) error {
+	if wait == 0 && q.cached.any() && !q.ring.Prepared() {
+		return nil
+	}
+	return q.ring.Enter(wait)
+}
+
 // waitWatched is Wait for somebody who hears of kicks, and sleeps, by Descriptors. Only who waits
 // for requests blocks here.
 func (q *ringIO) waitWatched(block bool, done func(tag uint32, res int32)) error {
-	if err := q.ring.Enter(0); err != nil {
+	if err := q.enter(0); err != nil {
 		return err
 	}
-	if block {
+	if block && !q.cached.any() {
 		fds := [...]unix.PollFd{{Fd: int32(q.wake), Events: unix.POLLIN}, {Fd: int32(q.notice), Events: unix.POLLIN}}
 		if _, err := unix.Poll(fds[:], -1); err != nil && !errors.Is(err, unix.EINTR) {
 			return err
@@ -206,6 +219,7 @@ func (q *ringIO) waitWatched(block bool, done func(tag uint32, res int32)) error
 
 // reap reports what is complete.
 func (q *ringIO) reap(done func(tag uint32, res int32)) error {
+	q.cached.report(done)
 	for c, ok := q.ring.Reap(); ok; c, ok = q.ring.Reap() {
 		switch c.UserData {
 		case tagKick, tagWake:
