@@ -124,8 +124,7 @@ func (d *Disk) Resized() {
 // NewIO makes a way to the node for the calling thread, for up to depth requests at once.
 func (d *Disk) NewIO(kick int, depth uint32) (*Queue, error) {
 	q := newQueue(d, kick, depth)
-	q.mapping, q.direct = d.root.Mapping()
-	if err := q.open(); err != nil {
+	if err := q.open(d.root.Route()); err != nil {
 		return nil, err
 	}
 	d.mu.Lock()

@@ -31,6 +31,7 @@ type pool struct {
 	root    *graph.Child
 	flags   graph.Flags // of writes
 	wake    int
+	tell    func() // that there is a result
 	fds     [2]unix.PollFd
 	watched [2]int
 	tasks   chan task
@@ -44,17 +45,30 @@ type pool struct {
 	taken   []result
 }
 
+// newPool makes a pool with an eventfd for Wait.
 func newPool(root *graph.Child, flags graph.Flags, kick int, depth uint32, least, most int) (*pool, error) {
 	wake, err := eventfd()
 	if err != nil {
 		return nil, err
 	}
 	p := &pool{root: root, flags: flags, wake: wake, watched: [2]int{kick, wake}, tasks: make(chan task, depth), most: most}
+	p.tell = p.Wake
 	p.fds = [2]unix.PollFd{{Fd: int32(kick), Events: unix.POLLIN}, {Fd: int32(wake), Events: unix.POLLIN}}
+	p.start(least)
+	return p, nil
+}
+
+// newSide makes a pool beside an IO, which is told of results and on whose thread they are reported.
+func newSide(root *graph.Child, flags graph.Flags, depth uint32, tell func(), least, most int) *pool {
+	p := &pool{root: root, flags: flags, wake: -1, tell: tell, tasks: make(chan task, depth), most: most}
+	p.start(least)
+	return p
+}
+
+func (p *pool) start(least int) {
 	for range least {
 		p.carry()
 	}
-	return p, nil
 }
 
 // Submit gives a request to a carrier, of which there are no more than requests.
@@ -78,7 +92,7 @@ func (p *pool) work() {
 		p.mu.Lock()
 		p.results = append(p.results, result{t.tag, res})
 		p.mu.Unlock()
-		p.Wake()
+		p.tell()
 	}
 }
 
@@ -112,6 +126,15 @@ func (p *pool) Wait(block bool, done func(tag uint32, res int32)) error {
 			_, _ = unix.Read(int(fd.Fd), b[:])
 		}
 	}
+	p.report(done)
+	return nil
+}
+
+// report tells of what is done.
+func (p *pool) report(done func(tag uint32, res int32)) {
+	if p.busy == 0 {
+		return
+	}
 	p.mu.Lock()
 	p.taken, p.results = p.results, p.taken[:0]
 	p.mu.Unlock()
@@ -119,7 +142,6 @@ func (p *pool) Wait(block bool, done func(tag uint32, res int32)) error {
 	for _, r := range p.taken {
 		done(r.tag, r.res)
 	}
-	return nil
 }
 
 // one is what an eventfd is told.
@@ -132,5 +154,8 @@ func (p *pool) Wake() { _, _ = unix.Write(p.wake, one) }
 func (p *pool) Close() error {
 	close(p.tasks)
 	p.workers.Wait()
+	if p.wake < 0 {
+		return nil
+	}
 	return unix.Close(p.wake)
 }

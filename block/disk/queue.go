@@ -20,6 +20,7 @@ type begun struct {
 	off, n int64
 	bufs   [][]byte
 	at     time.Duration
+	hop    graph.Hop // where it went past the graph
 }
 
 // Queue is an IO of a disk. All but Wake, quiesce and unquiesce is for one thread.
@@ -29,9 +30,11 @@ type Queue struct {
 	depth uint32
 
 	inner    hostfile.IO
-	inners   int // how many there were
-	mapping  graph.Mapping
-	direct   bool // inner goes to the mapping
+	inners   int             // how many there were
+	route    *graph.Route    // by which inner goes past the graph; nil if it does not
+	direct   bool            // all of the node lies in inner's file
+	shared   hostfile.Sharer // inner, if only some of the requests go to it
+	side     *pool           // and what carries the others
 	requests []begun
 	nothing  []uint32 // requests that are complete without a back end
 	limits   []throttle.Request
@@ -64,15 +67,41 @@ func newQueue(d *Disk, kick int, depth uint32) *Queue {
 	return q
 }
 
-// open makes the way that mapping says. The caller holds mu, or is the only one to know q.
-func (q *Queue) open() (err error) {
-	if q.direct {
-		q.inner, err = q.mapping.File.NewIO(q.kick, q.depth)
-	} else {
-		least, most := q.carriers()
-		q.inner, err = newPool(q.disk.root, q.disk.flags, q.kick, q.depth, min(least, int(q.depth)), most)
+// open makes the way that there is. The caller holds mu, or is the only one to know q.
+func (q *Queue) open(r *graph.Route) (err error) {
+	q.route, q.direct, q.shared, q.side = nil, false, nil, nil
+	least, most := q.carriers()
+	least = min(least, int(q.depth))
+	if r != nil {
+		if q.inner, err = r.First().NewIO(q.kick, q.depth); err != nil {
+			return err
+		}
+		if q.take(r) {
+			if !q.direct {
+				q.side = newSide(q.disk.root, q.disk.flags, q.depth, q.inner.Wake, least, most)
+			}
+			return nil
+		}
+		if err := q.inner.Close(); err != nil {
+			return err
+		}
 	}
+	q.inner, err = newPool(q.disk.root, q.disk.flags, q.kick, q.depth, least, most)
 	return err
+}
+
+// take has requests go by a route whose first file inner is made for, and reports whether they can.
+func (q *Queue) take(r *graph.Route) bool {
+	if r.Whole() {
+		q.route, q.direct = r, true
+		return true
+	}
+	s, ok := q.inner.(hostfile.Sharer)
+	if ok {
+		r.Limit(s.Shares)
+		q.route, q.shared = r, s
+	}
+	return ok
 }
 
 // carriers returns how many carriers the queue has at least and at most. Those that wait for
@@ -92,7 +121,7 @@ func (q *Queue) carriers() (least, most int) {
 
 // Submit queues a request of n bytes at off. tag comes back at its completion.
 func (q *Queue) Submit(op uint8, tag uint32, off, n int64, bufs [][]byte) error {
-	q.requests[tag] = begun{op, off, n, bufs, q.disk.front.Stats.Now()}
+	q.requests[tag] = begun{op: op, off: off, n: n, bufs: bufs, at: q.disk.front.Stats.Now()}
 	q.mu.Lock()
 	if q.quiet || q.stale {
 		q.held = append(q.held, tag)
@@ -150,9 +179,9 @@ func (q *Queue) submit(tag uint32) error {
 	r := &q.requests[tag]
 	op, off := r.op, r.off
 	if q.direct {
-		off += q.mapping.Offset
+		off += q.route.Offset
 		switch {
-		case q.mapping.Discard:
+		case q.route.Discard:
 		case op == hostfile.OpDiscard:
 			q.nothing = append(q.nothing, tag)
 			return nil
@@ -160,7 +189,33 @@ func (q *Queue) submit(tag uint32) error {
 			op = hostfile.OpWriteZeroes
 		}
 	}
-	return q.inner.Submit(op, tag, off, r.n, r.bufs)
+	if q.shared == nil {
+		return q.inner.Submit(op, tag, off, r.n, r.bufs)
+	}
+	return q.submitBeside(tag, r)
+}
+
+// submitBeside has a request go past the graph, if it can.
+func (q *Queue) submitBeside(tag uint32, r *begun) error {
+	isWrite := r.op == hostfile.OpWrite
+	if r.op != hostfile.OpRead && !(isWrite && q.disk.flags == 0) {
+		return q.side.Submit(r.op, tag, r.off, r.n, r.bufs)
+	}
+	h, ok := q.route.Find(isWrite, r.off, r.n)
+	switch {
+	case ok && h.File == nil:
+		for _, b := range r.bufs {
+			clear(b)
+		}
+		q.nothing = append(q.nothing, tag)
+		return nil
+	case ok && h.File.Takes(h.Offset, r.bufs):
+		r.hop = h
+		return q.shared.SubmitTo(h.File, r.op, tag, h.Offset, r.n, r.bufs)
+	case ok:
+		h.Done(false, r.off, r.n)
+	}
+	return q.side.Submit(r.op, tag, r.off, r.n, r.bufs)
 }
 
 // ended notes that requests are no longer under way.
@@ -207,6 +262,9 @@ func (q *Queue) wait(block bool, done func(tag uint32, res int32)) error {
 	if err := q.inner.Wait(block, q.complete); err != nil {
 		return q.fail(err)
 	}
+	if q.side != nil {
+		q.side.report(q.complete)
+	}
 	return nil
 }
 
@@ -248,27 +306,54 @@ func (q *Queue) resume() error {
 
 // reopen goes another way if the node lies elsewhere now.
 func (q *Queue) reopen() error {
-	m, direct := q.disk.Node().Mapping()
-	if direct == q.direct && m.File == q.mapping.File {
-		q.mapping = m
-		if p, ok := q.inner.(*pool); ok {
-			_, p.most = q.carriers()
-		}
+	r := q.disk.Node().Route()
+	if q.stays(r) {
 		return nil
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if err := q.inner.Close(); err != nil {
+	if err := q.closeWays(); err != nil {
 		return err
 	}
-	q.mapping, q.direct = m, direct
-	if err := q.open(); err != nil {
+	if err := q.open(r); err != nil {
 		q.closed = true
 		return err
 	}
 	q.inners++
 	q.inner.Wake() // the old one may have been told to wake up
 	return nil
+}
+
+// stays reports whether requests still go by what there is; it is told of what has changed.
+func (q *Queue) stays(r *graph.Route) bool {
+	side, isPool := q.side, false
+	if q.route == nil {
+		side, isPool = q.inner.(*pool)
+	}
+	switch {
+	case r == nil || q.route == nil:
+		if r != nil || !isPool {
+			return false
+		}
+	case r.Whole() != q.direct || r.First() != q.route.First():
+		return false
+	default:
+		q.take(r)
+	}
+	if side != nil {
+		_, side.most = q.carriers()
+	}
+	return true
+}
+
+// closeWays closes what requests go by. The caller holds mu.
+func (q *Queue) closeWays() error {
+	if q.side != nil {
+		if err := q.side.Close(); err != nil {
+			return err
+		}
+	}
+	return q.inner.Close()
 }
 
 func (q *Queue) completed(tag uint32, res int32) {
@@ -280,6 +365,9 @@ func (q *Queue) completed(tag uint32, res int32) {
 	q.counts.Done(kind, size, r.at, q.now, res < 0)
 	if q.direct {
 		q.note(kind, r)
+	} else if q.shared != nil {
+		r.hop.Done(kind == account.Write, r.off, r.n)
+		r.hop = graph.Hop{}
 	}
 	finished := true
 	if res < 0 {
@@ -295,9 +383,9 @@ func (q *Queue) completed(tag uint32, res int32) {
 func (q *Queue) note(kind account.Kind, r *begun) {
 	switch {
 	case kind == account.Write:
-		q.mapping.Wrote(r.off, r.n)
-	case kind == account.Unmap && q.mapping.Discard:
-		q.mapping.Discarded(r.off, r.n)
+		q.route.Wrote(r.off, r.n)
+	case kind == account.Unmap && q.route.Discard:
+		q.route.Discarded(r.off, r.n)
 	}
 }
 
@@ -343,7 +431,11 @@ func (q *Queue) Close() error {
 		return nil
 	}
 	q.closed = true
-	return q.inner.Close()
+	err := q.closeWays()
+	for i := range q.requests { // those that were given up
+		q.requests[i].hop.Done(false, 0, 0)
+	}
+	return err
 }
 
 // errno returns an error as completions carry it.

@@ -333,22 +333,29 @@ func (m *Mapping) Discarded(off, size int64) {
 
 // Mapping returns where a node lies; false if requests have to go through the graph.
 func (n *Node) Mapping() (Mapping, bool) {
-	m := Mapping{Discard: true}
+	m, _, ok := n.mapping()
+	return m, ok
+}
+
+// mapping is Mapping; without it, it returns the node where requests have to stop, and where the
+// first one lies in that.
+func (n *Node) mapping() (m Mapping, last *Node, ok bool) {
+	m = Mapping{Discard: true}
 	for {
 		mapper, ok := n.driver.(Mapper)
 		if !ok || n.opt.DetectZeroes {
-			return m, false
+			return m, n, false
 		}
 		p, ok := mapper.Map()
 		if !ok || p.File == nil && n.opt.NoFlush {
-			return m, false
+			return m, n, false
 		}
 		m.Discard = m.Discard && n.opt.Discard
 		m.nodes = append(m.nodes, mapped{n, m.Offset})
 		m.Offset += p.Offset
 		if p.File != nil {
 			m.File = p.File
-			return m, true
+			return m, n, true
 		}
 		n = p.Child.node
 	}

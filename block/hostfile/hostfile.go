@@ -50,6 +50,10 @@ type File struct {
 	size  atomic.Uint64
 	block bool  // a block device
 	align int64 // of requests around the page cache
+	// memory says that nothing ever waits for a disk.
+	memory bool
+	// buffered says that writes go to the page cache, and no further.
+	buffered bool
 	// around is held by all writes through Do in a file with an alignment, alone by those that
 	// have to write what lies around them, too.
 	around sync.RWMutex
@@ -71,7 +75,8 @@ func Open(cfg Config) (*File, error) {
 		f.Close()
 		return nil, err
 	}
-	file.align = file.findAlign()
+	file.align, file.memory = file.findAlign(), inMemory(file.fd)
+	file.buffered = !cfg.Direct && !cfg.WriteThrough
 	return file, nil
 }
 
@@ -124,6 +129,19 @@ func (f *File) ReadOnly() bool { return f.cfg.ReadOnly }
 
 // CanDiscard reports whether discards are passed on.
 func (f *File) CanDiscard() bool { return f.cfg.Discard }
+
+// Takes reports whether a read or write can go by an IO as it is.
+func (f *File) Takes(off int64, bufs [][]byte) bool {
+	if f.align == 1 {
+		return true
+	}
+	for _, b := range bufs {
+		if off |= int64(len(b)); len(b) == 0 || off&(f.align-1) != 0 || !suits(b, f.align) {
+			return false
+		}
+	}
+	return true
+}
 
 // Flush makes all completed writes durable.
 func (f *File) Flush() error {

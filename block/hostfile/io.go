@@ -34,6 +34,15 @@ type IO interface {
 	Close() error
 }
 
+// Sharer is an IO by which requests to other files than its own can go.
+type Sharer interface {
+	IO
+	// Shares reports whether those to a file can.
+	Shares(f *File) bool
+	// SubmitTo is Submit for a file that can.
+	SubmitTo(f *File, op uint8, tag uint32, off, n int64, bufs [][]byte) error
+}
+
 // NewIO makes a way to the image for the calling thread, for up to depth requests
 // at once.
 func (f *File) NewIO(kick int, depth uint32) (IO, error) {
@@ -44,7 +53,7 @@ func (f *File) NewIO(kick int, depth uint32) (IO, error) {
 	switch {
 	case f.cfg.Threads:
 		return newPool(f, kick, wake, depth), nil
-	case inMemory(f.fd):
+	case f.memory:
 		return newInline(f, kick, wake, depth), nil
 	}
 	r, err := uring.New(depth + 2)
@@ -55,7 +64,7 @@ func (f *File) NewIO(kick int, depth uint32) (IO, error) {
 		unix.Close(wake)
 		return nil, err
 	}
-	return &ringIO{file: f, ring: r, kick: kick, wake: wake, iovs: make([][]unix.Iovec, depth), started: make([]request, depth)}, nil
+	return &ringIO{file: f, ring: r, kick: kick, wake: wake, iovs: make([][]unix.Iovec, depth), started: make([]sent, depth)}, nil
 }
 
 // request is what has to be remembered of one under way.
@@ -64,16 +73,23 @@ type request struct {
 	off, n int64
 }
 
+// sent is a request of which the kernel has been told.
+type sent struct {
+	request
+	file *File
+}
+
 // ringIO is IO by io_uring.
 type ringIO struct {
 	file       *File
 	ring       *uring.Ring
 	kick, wake int
 	iovs       [][]unix.Iovec // by tag; grown once, then reused
-	started    []request
+	started    []sent
 	armed      bool
 	notice     int   // an eventfd that the ring signals, if watched is not nil
 	watched    []int // the Descriptors, once somebody wants them; the ring then watches none
+	cached     writer
 }
 
 // arm has the ring watch a descriptor.
@@ -87,6 +103,15 @@ func (q *ringIO) arm(fd int, tag uint64) error {
 }
 
 func (q *ringIO) Submit(op uint8, tag uint32, off, n int64, bufs [][]byte) error {
+	return q.SubmitTo(q.file, op, tag, off, n, bufs)
+}
+
+func (q *ringIO) Shares(f *File) bool { return !f.cfg.Threads && !f.memory }
+
+func (q *ringIO) SubmitTo(f *File, op uint8, tag uint32, off, n int64, bufs [][]byte) error {
+	if op == OpWrite && f.buffered && q.cached.write(f, tag, request{op, off, n}, bufs) {
+		return nil
+	}
 	s, err := q.ring.Next()
 	if errors.Is(err, uring.ErrFull) {
 		if err := q.ring.Enter(0); err != nil {
@@ -97,8 +122,8 @@ func (q *ringIO) Submit(op uint8, tag uint32, off, n int64, bufs [][]byte) error
 	if err != nil {
 		return err
 	}
-	q.started[tag] = request{op, off, n}
-	s.UserData, s.FD, s.Off = uint64(tag), int32(q.file.fd), uint64(off)
+	q.started[tag] = sent{request{op, off, n}, f}
+	s.UserData, s.FD, s.Off = uint64(tag), int32(f.fd), uint64(off)
 	switch op {
 	case OpRead, OpWrite:
 		v := q.iovs[tag][:0]
@@ -113,24 +138,24 @@ func (q *ringIO) Submit(op uint8, tag uint32, off, n int64, bufs [][]byte) error
 		s.Op = uring.OpReadv
 		if op == OpWrite {
 			s.Op = uring.OpWritev
-			if q.file.cfg.WriteThrough {
+			if f.cfg.WriteThrough {
 				s.OpFlags = unix.RWF_DSYNC
 			}
 		}
 	case OpFlush:
-		q.flush(s)
+		f.flushBy(s)
 	default:
-		s.Op, s.Addr, s.Len = uring.OpFallocate, uint64(n), q.file.fallocateMode(op)
-		if op == OpDiscard && !q.file.cfg.Discard {
+		s.Op, s.Addr, s.Len = uring.OpFallocate, uint64(n), f.fallocateMode(op)
+		if op == OpDiscard && !f.cfg.Discard {
 			s.Op = uring.OpNop
 		}
 	}
 	return nil
 }
 
-func (q *ringIO) flush(s *uring.SQE) {
+func (f *File) flushBy(s *uring.SQE) {
 	s.Op, s.Off, s.OpFlags = uring.OpFsync, 0, uring.FsyncData
-	if q.file.cfg.NoFlush || q.file.cfg.ReadOnly {
+	if f.cfg.NoFlush || f.cfg.ReadOnly {
 		s.Op, s.OpFlags = uring.OpNop, 0
 	}
 }
@@ -154,22 +179,31 @@ func (q *ringIO) Wait(block bool, done func(tag uint32, res int32)) error {
 		q.armed = true
 	}
 	wait := uint32(0)
-	if block {
+	if block && !q.cached.any() {
 		wait = 1
 	}
-	if err := q.ring.Enter(wait); err != nil {
+	if err := q.enter(wait); err != nil {
 		return err
 	}
 	return q.reap(done)
 }
 
+// enter submits what was prepared and waits for some completions. There is nothing to do when all
+// that there is was written already.
+func (q *ringIO) enter(wait uint32) error {
+	if wait == 0 && q.cached.any() && !q.ring.Prepared() {
+		return nil
+	}
+	return q.ring.Enter(wait)
+}
+
 // waitWatched is Wait for somebody who hears of kicks, and sleeps, by Descriptors. Only who waits
 // for requests blocks here.
 func (q *ringIO) waitWatched(block bool, done func(tag uint32, res int32)) error {
-	if err := q.ring.Enter(0); err != nil {
+	if err := q.enter(0); err != nil {
 		return err
 	}
-	if block {
+	if block && !q.cached.any() {
 		fds := [...]unix.PollFd{{Fd: int32(q.wake), Events: unix.POLLIN}, {Fd: int32(q.notice), Events: unix.POLLIN}}
 		if _, err := unix.Poll(fds[:], -1); err != nil && !errors.Is(err, unix.EINTR) {
 			return err
@@ -185,6 +219,7 @@ func (q *ringIO) waitWatched(block bool, done func(tag uint32, res int32)) error
 
 // reap reports what is complete.
 func (q *ringIO) reap(done func(tag uint32, res int32)) error {
+	q.cached.report(done)
 	for c, ok := q.ring.Reap(); ok; c, ok = q.ring.Reap() {
 		switch c.UserData {
 		case tagKick, tagWake:
@@ -217,11 +252,14 @@ func (q *ringIO) complete(tag uint32, res int32, done func(tag uint32, res int32
 		case OpDiscard:
 			res = 0
 		case OpWriteZeroes, OpWriteZeroesUnmap:
-			res = q.file.zero(r.off, r.n)
+			res = r.file.zero(r.off, r.n)
 		}
 	}
 	if (r.op == OpRead || r.op == OpWrite) && res >= 0 && int64(res) < r.n {
-		res = q.file.rest(r, res, q.iovs[tag])
+		res = r.file.rest(r.request, res, q.iovs[tag])
+	}
+	if r.op == OpWrite && res >= 0 {
+		r.file.grew(r.off + r.n)
 	}
 	done(tag, res)
 }

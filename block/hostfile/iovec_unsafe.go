@@ -42,3 +42,8 @@ func alignedBuffer(n int) []byte {
 func isAligned(v *unix.Iovec, align int64) bool {
 	return (uintptr(unsafe.Pointer(v.Base))|uintptr(v.Len))&uintptr(align-1) == 0
 }
+
+// suits is isAligned for the place of a buffer.
+func suits(b []byte, align int64) bool {
+	return uintptr(unsafe.Pointer(unsafe.SliceData(b)))&uintptr(align-1) == 0
+}

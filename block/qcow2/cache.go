@@ -38,13 +38,22 @@ func (c *cache) front(t *table) {
 	t.prev.next, t.next.prev = t, t
 }
 
+// have returns the table at off if it is cached.
+func (c *cache) have(off int64) *table {
+	t := c.m[off]
+	if t == nil {
+		return nil
+	}
+	if t.idle = false; c.ring.next != t {
+		c.unlink(t)
+		c.front(t)
+	}
+	return t
+}
+
 // get returns the table at off, read from the file unless it is cached.
 func (c *cache) get(off int64) (*table, error) {
-	if t := c.m[off]; t != nil {
-		if t.idle = false; c.ring.next != t {
-			c.unlink(t)
-			c.front(t)
-		}
+	if t := c.have(off); t != nil {
 		return t, nil
 	}
 	t, err := c.room()

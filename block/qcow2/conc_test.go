@@ -61,16 +61,16 @@ func writer(im *Image, want []byte, w, all int) error {
 				return fmt.Errorf("at %d: %x, want %x", off, got[:8], mine[:8])
 			}
 		case 3:
-			at, n, l := im.Map(off, 512, true)
-			if n == 0 {
+			spot := im.Find(true, off, 512)
+			if spot.Place != InData {
 				continue
 			}
 			fill(b, w, i)
 			copy(mine, b)
-			err := im.data.Writev(at, [][]byte{b})
-			im.Unmap(l)
-			if err != nil || n != 512 {
-				return fmt.Errorf("mapped write of %d: %v", n, err)
+			err := im.data.Writev(spot.Offset, [][]byte{b})
+			im.Left(spot.Lease)
+			if err != nil {
+				return fmt.Errorf("write past the image: %w", err)
 			}
 		default:
 			fill(b, w, i)

@@ -3,6 +3,7 @@ package qcow2
 import (
 	"bytes"
 	"errors"
+	"math"
 	"math/rand/v2"
 	"sync/atomic"
 	"testing"
@@ -208,9 +209,9 @@ func TestReuse(t *testing.T) {
 	if m.Size() != size+1<<20 {
 		t.Errorf("%d bytes, want %d: space was used before the flush", m.Size(), size+1<<20)
 	}
-	at, n, l := im.Map(1<<20, 4096, false)
-	if n == 0 {
-		t.Fatal("no mapping")
+	spot := im.Find(false, 1<<20, 4096)
+	if spot.Place != InData {
+		t.Fatal("not found")
 	}
 	if err := errors.Join(im.Flush(), im.Discard(1<<20, 1<<20), im.Flush()); err != nil {
 		t.Fatal(err)
@@ -218,10 +219,10 @@ func TestReuse(t *testing.T) {
 	write(2 << 20)
 	write(3 << 20)
 	b := make([]byte, 4096)
-	if err := m.Readv(at, [][]byte{b}); err != nil || b[0] != 7 {
-		t.Error("a mapped cluster was given away", err)
+	if err := m.Readv(spot.Offset, [][]byte{b}); err != nil || b[0] != 7 {
+		t.Error("a cluster that somebody reads was given away", err)
 	}
-	im.Unmap(l)
+	im.Left(spot.Lease)
 	if err := errors.Join(im.Flush(), im.Flush()); err != nil {
 		t.Fatal(err)
 	}
@@ -230,8 +231,10 @@ func TestReuse(t *testing.T) {
 	if m.Size() != size {
 		t.Errorf("%d bytes, want %d: space was not used again", m.Size(), size)
 	}
-	if a, n, _ := im.Map(4<<20, 1, false); n != 0 {
-		t.Error("mapped behind the end", a)
+	for _, r := range [][2]int64{{4 << 20, 1}, {4<<20 - 1, 2}, {-1, 1}, {0, 0}, {0, math.MaxInt64}} {
+		if s := im.Find(false, r[0], r[1]); s.Place != Elsewhere {
+			t.Errorf("%d bytes at %d found: %+v", r[1], r[0], s)
+		}
 	}
 	mustClose(t, im)
 }

@@ -8,7 +8,7 @@
 //
 // # Concurrency
 //
-// Requests (Readv, Writev, WriteZeroes, Discard, BlockStatus, Map, Flush) may come at any
+// Requests (Readv, Writev, WriteZeroes, Discard, BlockStatus, Find, Flush) may come at any
 // time from any number of goroutines. One lock guards the metadata; no data is moved under
 // it. Requests that allocate are listed while their data is under way, and others on the
 // same clusters wait for them. Operations on the image as a whole (Truncate, Check,

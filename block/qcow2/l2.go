@@ -45,15 +45,36 @@ func (im *Image) setEntry(s *slice, i int64, e entry) {
 
 // sliceOf returns the slice of the table at l2 that has the entry of guest offset off.
 func (im *Image) sliceOf(l2, off int64) (slice, error) {
-	g := &im.geo
-	at := (off >> g.clusterBits & (1<<g.l2Bits - 1)) * g.entrySize
-	base := at &^ (g.sliceBytes - 1)
+	at, base := im.inTable(off)
 	t, err := im.l2.get(l2 + base)
 	if err != nil {
 		return slice{}, fmt.Errorf("L2 table at %#x: %w", l2, err)
 	}
-	i := (at - base) / g.entrySize
-	return slice{t, i, g.sliceBytes / g.entrySize, g.entrySize, g.down(off) - i<<g.clusterBits}, nil
+	return im.sliceIn(t, at-base, off), nil
+}
+
+// cachedSlice is sliceOf if the slice is in memory.
+func (im *Image) cachedSlice(l2, off int64) (slice, bool) {
+	at, base := im.inTable(off)
+	t := im.l2.have(l2 + base)
+	if t == nil {
+		return slice{}, false
+	}
+	return im.sliceIn(t, at-base, off), true
+}
+
+// inTable returns where in its table the entry of guest offset off is, and where its slice begins.
+func (im *Image) inTable(off int64) (at, base int64) {
+	g := &im.geo
+	at = (off >> g.clusterBits & (1<<g.l2Bits - 1)) * g.entrySize
+	return at, at &^ (g.sliceBytes - 1)
+}
+
+// sliceIn returns a slice of which a table has the bytes; the entry of guest offset off is at at.
+func (im *Image) sliceIn(t *table, at, off int64) slice {
+	g := &im.geo
+	i := at / g.entrySize
+	return slice{t, i, g.sliceBytes / g.entrySize, g.entrySize, g.down(off) - i<<g.clusterBits}
 }
 
 // l2Offset returns where the L2 table of L1 entry i lies, 0 for none.

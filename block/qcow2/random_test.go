@@ -127,8 +127,40 @@ func (d *disk) compare(off, n int64) error {
 	if err := d.im.Readv(off, split(d.rng, got)); err != nil {
 		return err
 	}
+	if err := d.find(off, n, got); err != nil {
+		return err
+	}
 	if i := diff(got, d.want[off:off+n]); i >= 0 {
 		return fmt.Errorf("at %d (of %d at %d): read %#x, want %#x", off+int64(i), n, off, got[i], d.want[off+int64(i)])
+	}
+	return nil
+}
+
+// find compares what was read with what lies where Find says.
+func (d *disk) find(off, n int64, got []byte) (err error) {
+	b := make([]byte, n)
+	for _, isWrite := range []bool{false, true} {
+		s := d.im.Find(isWrite, off, n)
+		switch s.Place {
+		case InData:
+			err = d.im.data.Readv(s.Offset, [][]byte{b})
+			d.im.Left(s.Lease)
+		case InBacking:
+			err = d.im.readBacking(off, n, [][]byte{b})
+		case InNothing:
+			clear(b)
+		default:
+			continue
+		}
+		if isWrite && s.Place != InData {
+			return fmt.Errorf("to be written at %d: %+v", off, s)
+		}
+		if i := diff(b, got); err == nil && i >= 0 {
+			err = fmt.Errorf("at %d (of %d at %d): found %#x in %v, read %#x", off+int64(i), n, off, b[i], s, got[i])
+		}
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -106,6 +106,9 @@ func (r *Ring) Next() (*SQE, error) {
 	return s, nil
 }
 
+// Prepared reports whether there is something for Enter to submit.
+func (r *Ring) Prepared() bool { return r.tail != r.submitted }
+
 // Enter submits what was prepared and waits for at least wait completions. A
 // signal ends the wait early without an error.
 func (r *Ring) Enter(wait uint32) error {

@@ -1,0 +1,146 @@
+package graph
+
+import "hv/block/hostfile"
+
+// Where says in what a Finder found a range.
+type Where uint8
+
+// The places.
+const (
+	Unknown Where = iota // or more than one
+	InData
+	InBelow
+	InNothing // it reads as zeroes
+)
+
+// Spot is where a range lies.
+type Spot struct {
+	Where  Where
+	Offset int64  // in the data
+	Lease  uint32 // what Left has to know
+}
+
+// Finder is a driver whose data lies in a child, in pieces, and that may know where.
+type Finder interface {
+	// Places returns the child that has the data, nil if that has to hear of each request, and
+	// the one that is read where there is no data, which may be nil.
+	Places() (data, below *Child)
+	// Find tells where a range lies, without waiting for anything. For a write that is where it
+	// may be written. What was found in the data stays there until Left.
+	Find(isWrite bool, off, n int64) Spot
+	// Left ends a request to what was found in the data.
+	Left(Spot)
+}
+
+// Route is how requests of a front end may go past the graph to host files. It holds until
+// the node is drained.
+type Route struct {
+	// Mapping leads to the file, or to the node of a driver that knows where its data is.
+	Mapping
+	node   *Node
+	finder Finder // nil if all of the node lies in the file
+	data   Mapping
+	below  *Route
+}
+
+// Hop is where one request goes by a route.
+type Hop struct {
+	File   *hostfile.File // nil for zeroes that are read
+	Offset int64
+	route  *Route
+	spot   Spot
+}
+
+// Route returns how requests may go to the front end's node; nil if all have to go through the
+// graph.
+func (c *Child) Route() *Route {
+	c.enter()
+	defer c.leave()
+	return c.node.Route()
+}
+
+// Route returns how requests may go to the node; nil if all have to go through the graph.
+func (n *Node) Route() *Route {
+	m, last, whole := n.mapping()
+	if whole {
+		return &Route{Mapping: m, node: n}
+	}
+	f, ok := last.driver.(Finder)
+	if !ok || last.opt.DetectZeroes || last.limits != nil {
+		return nil
+	}
+	data, below := f.Places()
+	if data == nil {
+		return nil
+	}
+	r := &Route{Mapping: m, node: n, finder: f}
+	r.nodes = append(r.nodes, mapped{last, m.Offset})
+	if r.data, whole = data.node.Mapping(); !whole {
+		return nil
+	}
+	if below != nil {
+		r.below = below.node.Route()
+	}
+	return r
+}
+
+// Whole reports whether all of the node lies in one file, as it is.
+func (r *Route) Whole() bool { return r.finder == nil }
+
+// First returns the file that writes go to.
+func (r *Route) First() *hostfile.File {
+	if r.Whole() {
+		return r.File
+	}
+	return r.data.File
+}
+
+// Limit has requests go to no files but those that suit.
+func (r *Route) Limit(suits func(*hostfile.File) bool) {
+	for ; r.below != nil; r = r.below {
+		if !suits(r.below.First()) {
+			r.below = nil
+			return
+		}
+	}
+}
+
+// Find returns where a request goes, if one file has all of it. Done is due after it.
+func (r *Route) Find(isWrite bool, off, n int64) (h Hop, ok bool) {
+	for ; r != nil; r = r.below {
+		if off < 0 || off > r.node.driver.Size()-n {
+			return h, false
+		}
+		off += r.Offset
+		if r.finder == nil {
+			return Hop{File: r.File, Offset: off, route: r}, true
+		}
+		switch s := r.finder.Find(isWrite, off, n); {
+		case s.Where == InData:
+			return Hop{r.data.File, s.Offset + r.data.Offset, r, s}, true
+		case isWrite || s.Where == Unknown:
+			return h, false
+		case s.Where == InNothing:
+			return Hop{}, true
+		}
+	}
+	return h, false
+}
+
+// Done ends a request of n bytes at off; what was written is noted with all nodes that it went by.
+func (h *Hop) Done(isWrite bool, off, n int64) {
+	r := h.route
+	if r == nil {
+		return
+	}
+	if isWrite {
+		r.Wrote(off, n)
+	}
+	if r.finder == nil {
+		return
+	}
+	r.finder.Left(h.spot)
+	if isWrite {
+		r.data.Wrote(h.spot.Offset, n)
+	}
+}
