@@ -44,6 +44,7 @@ type Setup struct {
 	Features uint64 // what the driver accepted
 	Memory   []Region
 	Rings    []Ring // by index, without holes
+	MTU      uint16 // of a network device, 0 if the driver does not ask for one
 }
 
 // ErrTooMuchMemory is returned for memory in more pieces than can be handed over.
