@@ -67,7 +67,6 @@ type kernel interface {
 	SetMemory(regions []vhost.Region) error
 	SetRing(i int, r vhost.Ring) error
 	Base(i int) (uint32, error)
-	SetCall(i, fd int) error
 	SetBusyLoop(i int, us uint32) error
 	SetNetBackend(i, fd int) error
 	Close() error
@@ -230,16 +229,6 @@ func (l *Link) Halt() (bases []uint32, err error) {
 		bases = append(bases, base)
 	}
 	return bases, err
-}
-
-// SetCall exchanges the descriptor by which ring i interrupts.
-func (l *Link) SetCall(i, fd int) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if i >= l.serving {
-		return nil
-	}
-	return l.kernels[i/ringsPerPair].SetCall(i%ringsPerPair, fd)
 }
 
 // Close closes the vhost devices, and not the tap. Nothing must be served.

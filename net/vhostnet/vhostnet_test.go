@@ -51,7 +51,6 @@ func (f *fake) SetFeatures(v uint64) error         { return f.call("features %#x
 func (f *fake) SetMemory(r []vhost.Region) error   { return f.call("memory %d", len(r)) }
 func (f *fake) SetRing(i int, r vhost.Ring) error  { f.bases[i] = r.Base; return f.call("ring %d", i) }
 func (f *fake) Base(i int) (uint32, error)         { return f.bases[i] + 5, f.call("base %d", i) }
-func (f *fake) SetCall(i, fd int) error            { return f.call("call %d %d", i, fd) }
 func (f *fake) SetBusyLoop(i int, us uint32) error { return f.call("busy %d %d", i, us) }
 func (f *fake) SetNetBackend(i, fd int) error      { return f.call("backend %d %d", i, fd) }
 func (f *fake) Close() error                       { return f.call("close") }
@@ -92,10 +91,6 @@ func TestServe(t *testing.T) {
 	}
 	if !slices.Equal(*calls, want) {
 		t.Errorf("%q", *calls)
-	}
-	*calls = nil
-	if err := errors.Join(l.SetCall(3, 55), l.SetCall(4, 56)); err != nil || !slices.Equal(*calls, []string{"1: call 1 55"}) {
-		t.Errorf("%q, %v", *calls, err)
 	}
 	*calls = nil
 	bases, err := l.Halt()

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"hv/devices/virtio/vhost"
@@ -18,6 +19,7 @@ type session struct {
 	conn     Conn
 	patience time.Duration
 	answers  chan *vhostwire.Message
+	asking   atomic.Bool
 	dead     chan struct{} // closed when the connection is
 	once     sync.Once
 	why      error // before dead is closed
@@ -25,6 +27,7 @@ type session struct {
 	features uint64 // of the back end
 	protocol uint64 // features that were agreed on
 	queues   int    // pairs that the back end can serve
+	serving  int    // rings that it has
 }
 
 func newSession(c Conn, patience time.Duration) *session {
@@ -58,14 +61,15 @@ func (s *session) read() {
 			return
 		}
 		m.CloseAll() // no answer has descriptors
-		idle := time.NewTimer(s.patience)
+		if !s.asking.Load() {
+			s.end(fmt.Errorf("it answers request %d, which was not made", m.Request))
+			return
+		}
 		select {
 		case s.answers <- m:
 		case <-s.dead:
-		case <-idle.C:
-			s.end(fmt.Errorf("it answers request %d, which was not made", m.Request))
+			return
 		}
-		idle.Stop()
 	}
 }
 
@@ -75,14 +79,15 @@ func (s *session) send(m vhostwire.Message) error {
 		err = vhostwire.Send(s.conn, m)
 	}
 	if err != nil {
-		err = fmt.Errorf("vhost-user request %d: %w", m.Request, err)
-		s.end(err)
+		return s.fault(fmt.Errorf("request %d: %w", m.Request, err))
 	}
-	return err
+	return nil
 }
 
 // ask sends a request and returns the answer, which is one to that request.
 func (s *session) ask(m vhostwire.Message) (*vhostwire.Message, error) {
+	s.asking.Store(true)
+	defer s.asking.Store(false)
 	if err := s.send(m); err != nil {
 		return nil, err
 	}
@@ -91,18 +96,20 @@ func (s *session) ask(m vhostwire.Message) (*vhostwire.Message, error) {
 	select {
 	case a := <-s.answers:
 		if a.Request != m.Request || a.Flags&vhostwire.FlagReply == 0 {
-			err := fmt.Errorf("vhost-user request %d: the answer is one to request %d, flags %#x", m.Request, a.Request, a.Flags)
-			s.end(err)
-			return nil, err
+			return nil, s.fault(fmt.Errorf("request %d: the answer is one to request %d, flags %#x", m.Request, a.Request, a.Flags))
 		}
 		return a, nil
 	case <-s.dead:
 		return nil, errors.Join(ErrNoBackend, s.why)
 	case <-limit.C:
-		err := fmt.Errorf("vhost-user request %d: %w", m.Request, errTimeout)
-		s.end(err)
-		return nil, err
+		return nil, s.fault(fmt.Errorf("request %d: %w", m.Request, errTimeout))
 	}
+}
+
+// fault ends the connection because of an error.
+func (s *session) fault(err error) error {
+	s.end(err)
+	return err
 }
 
 // number asks for a number.
@@ -126,7 +133,7 @@ func (s *session) tell(r vhostwire.Request, payload []byte, fds ...int) error {
 		return err
 	}
 	if v, err := a.U64(); err != nil || v != 0 {
-		return errors.Join(fmt.Errorf("vhost-user request %d: the back end refuses it", r), err)
+		return errors.Join(fmt.Errorf("request %d: the back end refuses it", r), err)
 	}
 	return nil
 }
@@ -140,13 +147,13 @@ func (s *session) tellFD(r vhostwire.Request, ring, fd int) error {
 }
 
 // Features that the back end decides on, of virtio 1.2 §5.1.3 and §6: checksums, segmentation
-// offloads, merged buffers, MTU, announcements, several queues, hashes, and those of rings.
+// offloads, merged buffers, announcements, several queues, hashes, and those of rings.
 const (
-	featureMTU      = 1 << 3
-	featureMQ       = 1 << 22
-	featureVersion1 = 1 << 32
+	featureCtrlOffloads = 1 << 2
+	featureMQ           = 1 << 22
+	featureVersion1     = 1 << 32
 
-	userFeatures = 1<<0 | 1<<1 | featureMTU | 1<<6 | 1<<7 | 1<<8 | 1<<9 | 1<<10 | 1<<11 | 1<<12 | 1<<13 | 1<<14 | 1<<15 |
+	userFeatures = 1<<0 | 1<<1 | 1<<6 | 1<<7 | 1<<8 | 1<<9 | 1<<10 | 1<<11 | 1<<12 | 1<<13 | 1<<14 | 1<<15 |
 		1<<21 | featureMQ | 1<<24 | 1<<27 | 1<<28 | 1<<29 | featureVersion1 | 1<<33 | 1<<34 | 1<<40 | 0xf<<54 | 1<<57 | 1<<60
 
 	protocolFeatures = vhostwire.ProtocolMQ | vhostwire.ProtocolRARP | vhostwire.ProtocolReplyAck | vhostwire.ProtocolNetMTU | vhostwire.ProtocolStatus
@@ -165,9 +172,6 @@ func (s *session) negotiate() (err error) {
 		if err := s.negotiateProtocol(); err != nil {
 			return err
 		}
-	}
-	if s.protocol&vhostwire.ProtocolNetMTU == 0 {
-		s.features &^= featureMTU
 	}
 	return s.tell(vhostwire.SetOwner, nil)
 }
@@ -199,12 +203,8 @@ const (
 	statusReady    = statusAccepted | 4
 )
 
-// serve hands everything over, in the order in which QEMU does.
-func (s *session) serve(u vhost.Setup, enabled []bool) error {
-	table, fds, err := memory(u.Memory)
-	if err != nil {
-		return err
-	}
+// serve hands everything over.
+func (s *session) serve(u vhost.Setup, table []byte, fds []int, enabled []bool) error {
 	features := u.Features&userFeatures | s.features&vhostwire.FeatureProtocol
 	if err := s.tell(vhostwire.SetFeatures, vhostwire.U64(features)); err != nil {
 		return err
@@ -220,6 +220,7 @@ func (s *session) serve(u vhost.Setup, enabled []bool) error {
 	if err := s.tell(vhostwire.SetMemTable, table, fds...); err != nil {
 		return err
 	}
+	s.serving = len(u.Rings)
 	for i, r := range u.Rings {
 		if err := s.ring(i, r); err != nil {
 			return err
@@ -293,23 +294,23 @@ func (s *session) status(v uint64) error {
 	return s.tell(vhostwire.SetStatus, vhostwire.U64(v))
 }
 
-// halt takes n rings back and returns how far they were served.
-func (s *session) halt(n int) (bases []uint32, err error) {
-	for i := range n {
+// halt takes the rings back and returns how far they were served.
+func (s *session) halt() (bases []uint32, err error) {
+	for i := range s.serving {
 		a, err := s.ask(vhostwire.Message{Request: vhostwire.GetVringBase, Payload: vhostwire.State(uint32(i), 0)})
 		if err != nil {
 			return nil, err
 		}
 		index, base, err := a.State()
 		if err == nil && index != uint32(i) {
-			err = fmt.Errorf("vhost-user: the back end answers about ring %d, not %d", index, i)
+			err = fmt.Errorf("the back end answers about ring %d, not %d", index, i)
 		}
 		if err != nil {
-			s.end(err) // it may be at work on them still
 			return nil, err
 		}
 		bases = append(bases, base)
 	}
+	s.serving = 0
 	return bases, s.status(0)
 }
 

@@ -75,10 +75,10 @@ type Link struct {
 	session *session // nil without a back end
 	closed  bool
 	changed func(up bool)
-	offer   uint64 // what the last back end could do
-	acked   uint64 // what was accepted of that last
-	enabled []bool // queue pairs
-	serving int    // rings
+	offer   uint64   // what the last back end could do
+	acked   uint64   // what was accepted of that last
+	enabled []bool   // queue pairs
+	current *session // the connection, ready or not
 }
 
 // Open waits for the first back end, until ctx ends.
@@ -108,21 +108,23 @@ func Open(ctx context.Context, c Config) (*Link, error) {
 // run serves one connection after another. first is told once that there is a back end, or
 // that there will be none.
 func (l *Link) run(first chan<- error) {
-	told := false
+	met := false
+	last := ErrNoBackend
 	for {
 		c, err := l.cfg.Connect()
 		if err != nil {
-			if !told {
-				first <- fmt.Errorf("%w: %w", ErrNoBackend, err)
+			if !met {
+				first <- fmt.Errorf("%w: %w", last, err)
 			}
 			return
 		}
 		s := newSession(c, l.cfg.Patience)
 		l.tasks.Go(s.read)
 		if err := l.meet(s); err != nil {
-			l.cfg.Log(fmt.Errorf("vhost-user back end: %w", err))
-		} else if !told {
-			told = true
+			last = fmt.Errorf("vhost-user back end: %w", err)
+			l.cfg.Log(last)
+		} else if !met {
+			met = true
 			first <- nil
 		}
 		if err := s.wait(); err != nil {
@@ -134,12 +136,16 @@ func (l *Link) run(first chan<- error) {
 
 // meet asks a new back end what it can do, and makes it the one.
 func (l *Link) meet(s *session) error {
+	l.mu.Lock()
+	l.current = s
+	if l.closed {
+		s.end(nil)
+	}
+	l.mu.Unlock()
 	err := s.negotiate()
 	l.mu.Lock()
 	switch {
 	case err != nil:
-	case l.closed:
-		err = net.ErrClosed
 	case s.queues < l.cfg.Queues:
 		err = fmt.Errorf("you are asking more queues than supported: %d", s.queues)
 	case l.acked&^s.features != 0:
@@ -187,11 +193,10 @@ func (l *Link) Close() error {
 	l.cfg.Stop()
 	l.mu.Lock()
 	l.closed, l.changed = true, nil
-	s := l.session
-	l.mu.Unlock()
-	if s != nil {
-		s.end(nil)
+	if l.current != nil {
+		l.current.end(nil)
 	}
+	l.mu.Unlock()
 	l.tasks.Wait()
 	return nil
 }
@@ -213,7 +218,7 @@ func (l *Link) EnableQueue(i int, on bool) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.enabled[i] = on
-	if l.session == nil || ringsPerPair*i >= l.serving {
+	if l.session == nil || ringsPerPair*i >= l.session.serving {
 		return nil // it will be so when there are rings
 	}
 	return l.session.enable(i, on)
@@ -229,11 +234,12 @@ func (l *Link) Announce(mac [6]byte) error {
 	return l.session.rarp(mac)
 }
 
-// Limit returns those of the features that the back end can do, or could when there was one.
+// Limit returns those of the features that the back end can do, or could when there was one. Offloads cannot
+// be switched while it is at work.
 func (l *Link) Limit(features uint64) uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return features &^ (userFeatures &^ l.offer)
+	return features &^ (userFeatures &^ l.offer) &^ featureCtrlOffloads
 }
 
 // Serve hands rings over, receive and transmit of each queue pair in turn.
@@ -243,11 +249,15 @@ func (l *Link) Serve(s vhost.Setup) error {
 	if l.session == nil {
 		return ErrNoBackend
 	}
-	l.acked = s.Features & userFeatures
-	if err := l.session.serve(s, l.enabled); err != nil {
+	table, fds, err := memory(s.Memory)
+	if err != nil {
 		return err
 	}
-	l.serving = len(s.Rings)
+	l.acked = s.Features & userFeatures
+	if err := l.session.serve(s, table, fds, l.enabled); err != nil {
+		l.session.end(nil) // it has some of the rings, perhaps
+		return fmt.Errorf("vhost-user: %w", err)
+	}
 	return nil
 }
 
@@ -256,23 +266,13 @@ func (l *Link) Serve(s vhost.Setup) error {
 func (l *Link) Halt() ([]uint32, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	n := l.serving
-	l.serving = 0
-	switch {
-	case n == 0:
-		return nil, nil
-	case l.session == nil:
-		return nil, ErrNoBackend
+	if l.session == nil || l.session.serving == 0 {
+		return nil, ErrNoBackend // who had the rings is gone
 	}
-	return l.session.halt(n)
-}
-
-// SetCall exchanges the descriptor by which ring i interrupts.
-func (l *Link) SetCall(i, fd int) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.session == nil || i >= l.serving {
-		return nil
+	bases, err := l.session.halt()
+	if err != nil {
+		l.session.end(nil) // it may be at work on them still
+		return nil, fmt.Errorf("vhost-user: %w", err)
 	}
-	return l.session.tellFD(vhostwire.SetVringCall, i, fd)
+	return bases, nil
 }
