@@ -18,7 +18,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"sync"
 	"time"
 
@@ -123,7 +122,9 @@ func (l *Link) run(first chan<- error) {
 		if err := l.meet(s); err != nil {
 			last = fmt.Errorf("vhost-user back end: %w", err)
 			l.cfg.Log(last)
-		} else if !met {
+			continue
+		}
+		if !met {
 			met = true
 			first <- nil
 		}
