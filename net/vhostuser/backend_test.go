@@ -70,10 +70,11 @@ func (b *backend) serve(c *net.UnixConn) {
 	}
 }
 
-// kill ends the connection, as a process does that dies.
+// kill ends everything, as happens to a process that dies: its connection last.
 func (b *backend) kill() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.stop()
 	b.conn.Close()
 }
 
