@@ -44,6 +44,17 @@ type Setup struct {
 	Features uint64 // what the driver accepted
 	Memory   []Region
 	Rings    []Ring // by index, without holes
+	MTU      uint16 // of a network device, 0 if the driver does not ask for one
+}
+
+// GuestAddress returns where in guest memory an address of this process is.
+func (s *Setup) GuestAddress(user uint64) (uint64, bool) {
+	for _, r := range s.Memory {
+		if off := user - r.User; user >= r.User && off < r.Size {
+			return r.Guest + off, true
+		}
+	}
+	return 0, false
 }
 
 // ErrTooMuchMemory is returned for memory in more pieces than can be handed over.

@@ -36,6 +36,9 @@ func (d *Device) Announce() {
 		}
 	}
 	ask := d.announces
+	if a, ok := d.link.(announcer); ok && !ask {
+		_ = a.Announce(MAC(d.cfg.MAC)) // the same
+	}
 	d.linkMu.Unlock()
 	if ask {
 		d.setStatus(func(s *carrier) { s.announce = true })

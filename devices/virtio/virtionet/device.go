@@ -45,6 +45,7 @@ type Device struct {
 	data    pump.Crew // of queue pairs
 	ctl     pump.Crew // of the control queue
 	movers  []mover   // what the workers of queue pairs do; none while the device is idle
+	engine  engine
 	control *virtio.Queue
 
 	// linkMu is held for single calls of the link.
@@ -67,6 +68,8 @@ type mover interface {
 	linkFD(l Link) int
 	makePump(fd int) (*pump.Pump, error)
 	adopt(p *pump.Pump, fd int)
+	// giveBack gives the queue the chains that no packet has used.
+	giveBack()
 }
 
 // New returns a device on a link, or on none if that is nil.
@@ -113,7 +116,7 @@ func (d *Device) Activate(r virtio.Resources) error {
 	}
 	d.setPairs(1)
 	if err := d.start(&r); err != nil {
-		d.movers, d.control = nil, nil
+		d.movers, d.control, d.engine.res = nil, nil, nil
 		return err
 	}
 	return nil
@@ -131,14 +134,13 @@ func (d *Device) start(r *virtio.Resources) error {
 	l := d.link
 	d.announces = r.Has(featureAnnounce) && r.Has(featureCtrlVQ)
 	d.linkMu.Unlock()
-	pumps, err := d.pumps(l)
-	if err != nil {
+	d.engine.res, d.engine.refused = r, nil
+	if err := d.begin(l); err != nil {
 		ctl.Close()
 		return err
 	}
 	d.filter.Store(d.filter.Load().started(r.Has(featureCtrlVLAN)))
 	d.Listen(r.Transport)
-	d.startData(l, pumps)
 	if ctl != nil {
 		d.ctl.StartWorkers(ctl)
 	}
@@ -191,6 +193,9 @@ func (d *Device) Pause() {
 	d.life.Lock()
 	defer d.life.Unlock()
 	d.paused = true
+	if d.engine.running != nil {
+		d.stop()
+	}
 	d.data.Pause()
 	d.ctl.Pause()
 }
@@ -200,6 +205,9 @@ func (d *Device) Resume() {
 	d.life.Lock()
 	defer d.life.Unlock()
 	d.paused = false
+	if err := d.follow(d.currentLink()); err != nil {
+		d.tell.NeedsReset(err)
+	}
 	d.data.Resume()
 	d.ctl.Resume()
 }
@@ -209,9 +217,9 @@ func (d *Device) Reset() {
 	d.life.Lock()
 	defer d.life.Unlock()
 	d.Listen(nil)
-	d.data.EndWorkers()
+	d.stop()
 	d.ctl.EndWorkers()
-	d.movers, d.control, d.paused = nil, nil, false
+	d.movers, d.control, d.paused, d.engine.res = nil, nil, false, nil
 	d.filter.Store(newFilter(MAC(d.cfg.MAC)))
 	d.linkMu.Lock()
 	d.announces, d.carrier.announce = false, false

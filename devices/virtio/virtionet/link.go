@@ -66,6 +66,7 @@ func (a abilities) covers(b abilities) bool {
 // SetLink connects or disconnects the cable.
 func (d *Device) SetLink(up bool) {
 	d.setStatus(func(s *carrier) { s.cable = up })
+	d.follows()
 }
 
 // carrier is what the guest's link status is made of.
@@ -112,6 +113,9 @@ func (d *Device) Attach(l Link) error {
 	if !abilitiesOf(l).covers(d.able) {
 		return errors.New("the link lacks offloads that the guest was promised")
 	}
+	if d.engine.res != nil && limit(l, d.features) != d.features {
+		return errors.New("the link's engine lacks features that the guest uses")
+	}
 	d.linkMu.Lock()
 	err := errors.Join(d.applyOffloads(l), d.applyPairs(l))
 	d.linkMu.Unlock()
@@ -126,11 +130,16 @@ func (d *Device) Attach(l Link) error {
 	d.linkMu.Unlock()
 	d.goneOnce.Store(false)
 	d.setStatus(func(s *carrier) { s.attached = true })
-	return nil
+	d.engine.refused = nil
+	return d.follow(l)
 }
 
-// exchange has the workers of queue pairs use another link, or none.
+// exchange has the workers of queue pairs use another link, or none. What an engine serves is theirs
+// again; an engine of the new link comes later.
 func (d *Device) exchange(l Link) error {
+	if d.engine.running != nil {
+		d.stop()
+	}
 	pumps, err := d.pumps(l)
 	if err != nil {
 		return err
@@ -160,6 +169,7 @@ func (d *Device) startData(l Link, pumps []*pump.Pump) {
 	for i, w := range d.movers {
 		w.adopt(pumps[i], w.linkFD(l))
 	}
+	d.engine.moving = true
 	if d.paused {
 		d.data.StartPaused(pumps...)
 	} else {

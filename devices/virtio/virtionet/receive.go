@@ -76,6 +76,13 @@ func (r *receiver) makePump(fd int) (*pump.Pump, error) {
 
 func (r *receiver) adopt(p *pump.Pump, fd int) { r.pump, r.fd = p, fd }
 
+func (r *receiver) giveBack() {
+	for ; r.count > 0; r.count-- {
+		r.q.Unpop(&r.stash[(r.first+r.count-1)%maxStash])
+	}
+	r.room = 0
+}
+
 // fail breaks the device because of what the guest put into the ring.
 func (r *receiver) fail(err error) {
 	r.broken = true

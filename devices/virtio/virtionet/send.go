@@ -46,6 +46,13 @@ func (s *sender) makePump(fd int) (*pump.Pump, error) {
 
 func (s *sender) adopt(p *pump.Pump, fd int) { s.pump, s.fd = p, fd }
 
+func (s *sender) giveBack() {
+	if s.held {
+		s.q.Unpop(&s.chain)
+		s.held = false
+	}
+}
+
 // send takes packets until there are no more or the link is full. Between two looks at
 // other work it takes at most a batch.
 func (s *sender) send() {

@@ -8,6 +8,7 @@
 package virtiotest
 
 import (
+	"cmp"
 	"sync"
 	"testing"
 	"time"
@@ -30,6 +31,10 @@ type Options struct {
 	QueueSize uint16
 	// RAM is the guest's memory in bytes; 0 is 4 MiB.
 	RAM uint64
+	// Shared has the guest's memory in a file, for devices that others serve.
+	Shared bool
+	// Wired has interrupts raised by a descriptor that the device is told.
+	Wired bool
 }
 
 // Buf is one buffer of a chain, at a guest-physical address.
@@ -58,7 +63,7 @@ const patience = 20 * time.Second
 func NewDriver(t testing.TB, dev virtio.Device, opt Options) *Driver {
 	t.Helper()
 	d := &Driver{t: t, dev: dev, opt: opt, next: mem.PageSize}
-	d.ram, d.mem = memory(t, opt.RAM)
+	d.ram, d.mem = memory(t, opt)
 	t.Cleanup(func() {
 		if err := dev.Close(); err != nil {
 			t.Errorf("close the device: %v", err)
@@ -73,16 +78,17 @@ func NewDriver(t testing.TB, dev virtio.Device, opt Options) *Driver {
 }
 
 // memory makes guest memory.
-func memory(t testing.TB, size uint64) (*mem.Backend, *mem.Memory) {
+func memory(t testing.TB, opt Options) (*mem.Backend, *mem.Memory) {
 	t.Helper()
-	if size == 0 {
-		size = 4 << 20
+	c := mem.BackendConfig{ID: "ram", Kind: mem.Anonymous, Size: cmp.Or(opt.RAM, 4<<20)}
+	if opt.Shared {
+		c.Kind, c.Share = mem.Memfd, true
 	}
-	b, err := mem.Allocate(mem.BackendConfig{ID: "ram", Kind: mem.Anonymous, Size: size})
+	b, err := mem.Allocate(c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := mem.New(mem.Region{Base: 0, Data: b.Data})
+	m, err := mem.New(mem.Region{Base: 0, Data: b.Data, FD: b.FD})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,6 +120,9 @@ func (d *Driver) TryActivate() error {
 		if f.on {
 			features |= f.bit
 		}
+	}
+	if l, ok := d.dev.(virtio.Limiter); ok {
+		features = l.Limit(features)
 	}
 	r := virtio.Resources{Mem: d.mem, Features: features, Transport: d.port}
 	for i, size := range d.dev.QueueSizes() {
@@ -150,8 +159,11 @@ func (d *Driver) makeQueue(i int, size uint16) (*vq, *virtio.Queue) {
 	if err != nil {
 		d.t.Fatalf("queue %d: %v", i, err)
 	}
-	call := q.call
-	return q, &virtio.Queue{Queue: made, Kick: q.kick, InterruptFD: -1, Interrupt: func() { signal(call) }}
+	call, wired := q.call, -1
+	if d.opt.Wired {
+		wired = call
+	}
+	return q, &virtio.Queue{Queue: made, Kick: q.kick, InterruptFD: wired, Interrupt: func() { signal(call) }}
 }
 
 // RestartQueue resets one queue and starts it anew (VIRTIO_F_RING_RESET).

@@ -307,7 +307,7 @@ func TestRewire(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer x.Close()
-	r.Transport, x = x, r.Transport
+	r.Transport = x
 	at := msixCap(r.fn)
 	control := func(v uint16) { r.fn.WriteConfig(at+2, binary.LittleEndian.AppendUint16(nil, v)) }
 	vector := func(q, v uint64) { r.w(regQueueSel, 2, q); r.w(regQueueVector, 2, v) }
