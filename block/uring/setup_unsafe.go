@@ -90,3 +90,8 @@ func word(b []byte, off uint32) *atomic.Uint32 { return (*atomic.Uint32)(unsafe.
 func (s *SQE) SetIovecs(v []unix.Iovec) {
 	s.Addr, s.Len = uint64(uintptr(unsafe.Pointer(unsafe.SliceData(v)))), uint32(len(v))
 }
+
+// SetBytes points the entry at bytes, which stay in place until it completes.
+func (s *SQE) SetBytes(b []byte) {
+	s.Addr, s.Len = uint64(uintptr(unsafe.Pointer(unsafe.SliceData(b)))), uint32(len(b))
+}

@@ -41,6 +41,7 @@ type Pump struct {
 	wake    int
 	gate    *Gate
 	worker  sync.WaitGroup
+	last    func() // after all handlers of a wake-up, if not nil
 
 	// The worker's own.
 	alarm    func() // nil when no time is set
@@ -65,6 +66,14 @@ func New(sources []Source, woken func(), broken func(error)) (*Pump, error) {
 	p.fds = append(p.fds, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
 	return p, nil
 }
+
+// Finally has f called after the handlers of each wake-up, so that it is once for all that was ready. It
+// comes before Start.
+func (p *Pump) Finally(f func()) { p.last = f }
+
+// Stopping reports whether the worker is wanted to pause or end, for handlers that take long. One that
+// has more to do then calls Wake, and returns.
+func (p *Pump) Stopping() bool { return p.gate.Asked() != Running }
 
 // Start starts the worker, once.
 func (p *Pump) Start() { p.worker.Go(p.run) }
@@ -161,6 +170,9 @@ func (p *Pump) dispatch() {
 			}
 			p.sources[i].Ready(e)
 		}
+	}
+	if p.last != nil {
+		p.last()
 	}
 }
 

@@ -37,6 +37,7 @@ type Config struct {
 	RxQueueSize  uint16           `prop:"rx_queue_size" default:"256"`
 	TxQueueSize  uint16           `prop:"tx_queue_size" default:"256"`
 	HostMTU      uint16           `prop:"host_mtu" default:"0" desc:"MTU that the guest is told, 0 for none"`
+	PollUS       uint32           `prop:"x-poll-us" default:"32" desc:"longest time, in microseconds, that a worker looks for packets before it sleeps, where that pays"`
 	Speed        int32            `prop:"speed" default:"-1" desc:"Mbit/s that the guest is told, -1 for unknown"`
 	Duplex       string           `prop:"duplex" desc:"half or full"`
 }

@@ -44,7 +44,7 @@ type Device struct {
 	paused  bool
 	data    pump.Crew // of queue pairs
 	ctl     pump.Crew // of the control queue
-	movers  []mover   // what the workers of queue pairs do; none while the device is idle
+	workers []*worker // of queue pairs; none while the device is idle
 	engine  engine
 	control *virtio.Queue
 
@@ -61,15 +61,6 @@ type Device struct {
 	ctlBroken bool
 	tell      virtio.Transport
 	features  uint64
-}
-
-// mover is a worker's part that outlives its thread, which ends when the link changes.
-type mover interface {
-	linkFD(l Link) int
-	makePump(fd int) (*pump.Pump, error)
-	adopt(p *pump.Pump, fd int)
-	// giveBack gives the queue the chains that no packet has used.
-	giveBack()
 }
 
 // New returns a device on a link, or on none if that is nil.
@@ -116,14 +107,14 @@ func (d *Device) Activate(r virtio.Resources) error {
 	}
 	d.setPairs(1)
 	if err := d.start(&r); err != nil {
-		d.movers, d.control, d.engine.res = nil, nil, nil
+		d.workers, d.control, d.engine.res = nil, nil, nil
 		return err
 	}
 	return nil
 }
 
 func (d *Device) start(r *virtio.Resources) error {
-	if err := d.makeMovers(r); err != nil {
+	if err := d.makeWorkers(r); err != nil {
 		return err
 	}
 	ctl, err := d.controlPump(r)
@@ -156,20 +147,28 @@ func (d *Device) controlPairs() int {
 	return 1
 }
 
-// makeMovers makes the workers of the queues that the guest enabled, without their threads. Of the
+// makeWorkers makes the workers of the queues that the guest enabled, without their threads. Of the
 // pairs the first is used from the start, the others when it asks for them.
-func (d *Device) makeMovers(r *virtio.Resources) error {
-	d.movers = nil
+func (d *Device) makeWorkers(r *virtio.Resources) error {
+	d.dismiss()
 	for i := range d.controlPairs() {
 		rx, tx := r.Queues[2*i], r.Queues[2*i+1]
 		switch {
 		case rx != nil && tx != nil:
-			d.movers = append(d.movers, d.newReceiver(i, rx), d.newSender(i, tx))
+			d.workers = append(d.workers, d.newWorker(i, rx, tx))
 		case i == 0:
 			return errors.New("queue pair 0 is not enabled")
 		}
 	}
 	return nil
+}
+
+// dismiss forgets the workers, which have ended.
+func (d *Device) dismiss() {
+	for _, w := range d.workers {
+		w.release()
+	}
+	d.workers = nil
 }
 
 // controlPump makes the worker of the control queue, nil if the guest does not use that.
@@ -219,7 +218,8 @@ func (d *Device) Reset() {
 	d.Listen(nil)
 	d.stop()
 	d.ctl.EndWorkers()
-	d.movers, d.control, d.paused, d.engine.res = nil, nil, false, nil
+	d.dismiss()
+	d.control, d.paused, d.engine.res = nil, false, nil
 	d.filter.Store(newFilter(MAC(d.cfg.MAC)))
 	d.linkMu.Lock()
 	d.announces, d.carrier.announce = false, false

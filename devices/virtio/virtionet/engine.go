@@ -123,7 +123,7 @@ func (d *Device) stop() {
 		}
 		q.Seek(at)
 	}
-	if err := d.makeMovers(d.engine.res); err != nil {
+	if err := d.makeWorkers(d.engine.res); err != nil {
 		d.tell.NeedsReset(err)
 	}
 }
@@ -158,7 +158,7 @@ func (d *Device) hand(e Engine) error {
 	if r.Has(featureMTU) {
 		s.MTU = d.cfg.HostMTU
 	}
-	for _, w := range d.movers {
+	for _, w := range d.workers {
 		w.giveBack()
 	}
 	for i := range 2 * d.controlPairs() {

@@ -151,8 +151,8 @@ func (d *Device) exchange(l Link) error {
 
 // pumps makes the threads of the workers that there are, for a link.
 func (d *Device) pumps(l Link) (pumps []*pump.Pump, err error) {
-	for _, w := range d.movers {
-		p, err := w.makePump(w.linkFD(l))
+	for _, w := range d.workers {
+		p, err := w.makePump(queueFD(l, w.pair))
 		if err != nil {
 			for _, p := range pumps {
 				p.Close()
@@ -166,8 +166,8 @@ func (d *Device) pumps(l Link) (pumps []*pump.Pump, err error) {
 
 // startData starts the workers, which have ended or not begun.
 func (d *Device) startData(l Link, pumps []*pump.Pump) {
-	for i, w := range d.movers {
-		w.adopt(pumps[i], w.linkFD(l))
+	for i, w := range d.workers {
+		w.adopt(pumps[i], queueFD(l, w.pair))
 	}
 	d.engine.moving = true
 	if d.paused {

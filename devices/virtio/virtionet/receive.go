@@ -8,7 +8,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hv/devices/virtio"
-	"hv/devices/virtio/pump"
 	"hv/devices/virtio/queue"
 )
 
@@ -18,24 +17,15 @@ const (
 	maxFrame   = headerSize + 14 + 65535
 	smallFrame = headerSize + vlanHeader + 1500
 
-	// maxStash is how many chains one packet may need, and maxVecs how many buffers.
+	// maxStash is how many chains one packet may need.
 	maxStash = 64
-	maxVecs  = 256
-	// batch is how many packets a worker moves before it looks for other work.
-	batch = 256
-
-	sourceKick = 0
-	sourceLink = 1
 )
 
 // receiver moves packets from the link to the guest. It keeps chains that it popped
 // and that no packet has filled yet.
 type receiver struct {
-	d     *Device
-	pair  int
-	fd    int // -1 without a link
+	w     *worker
 	q     *virtio.Queue
-	pump  *pump.Pump
 	tally *tally
 	need  uint32
 	merge bool
@@ -44,58 +34,67 @@ type receiver struct {
 	first  int
 	count  int
 	room   uint32
+	got    uint32 // bytes of the packet that was read into the stash, 0 if there is none
 	vecs   []unix.Iovec
 	pieces [][]byte // what an observer is shown
 	peek   [headerSize + vlanHeader]byte
-	broken bool
+	armed  bool // the guest kicks when it has more buffers
+	broken bool // by the guest
+	dead   bool // the link
 }
 
-func (d *Device) newReceiver(i int, q *virtio.Queue) *receiver {
-	r := &receiver{d: d, pair: i, q: q, tally: &d.tallies[2*i], merge: d.features&featureMrgRxBuf != 0, need: smallFrame,
+func (r *receiver) init(w *worker, q *virtio.Queue) {
+	*r = receiver{w: w, q: q, tally: &w.d.tallies[2*w.pair], merge: w.d.features&featureMrgRxBuf != 0, need: smallFrame,
 		stash: make([]queue.Chain, maxStash), vecs: make([]unix.Iovec, 0, maxVecs), pieces: make([][]byte, 0, maxVecs)}
-	if d.cfg.HostMTU > 1500 {
-		r.need = headerSize + vlanHeader + uint32(d.cfg.HostMTU)
+	if w.d.cfg.HostMTU > 1500 {
+		r.need = headerSize + vlanHeader + uint32(w.d.cfg.HostMTU)
 	}
-	if d.features&bigPackets != 0 {
+	if w.d.features&bigPackets != 0 {
 		r.need = maxFrame
 	}
-	return r
 }
 
-func (r *receiver) linkFD(l Link) int { return queueFD(l, r.pair) }
+var (
+	errShortBuffer = errors.New("a receive buffer is smaller than the header")
+	errShortHeader = errors.New("a packet to send is shorter than the header")
+)
 
-func (r *receiver) makePump(fd int) (*pump.Pump, error) {
-	return pump.New([]pump.Source{
-		{FD: r.q.Kick, Kick: true, Ready: func(int16) {
-			r.tally.kicks.add(1)
-			r.refill()
-		}},
-		{FD: fd, Idle: true, Ready: r.receive},
-	}, r.refill, r.d.tell.NeedsReset)
-}
-
-func (r *receiver) adopt(p *pump.Pump, fd int) { r.pump, r.fd = p, fd }
-
-func (r *receiver) giveBack() {
-	for ; r.count > 0; r.count-- {
-		r.q.Unpop(&r.stash[(r.first+r.count-1)%maxStash])
+// receive takes a batch of packets, and reports whether there was one.
+func (r *receiver) receive() bool {
+	n := 0
+	for ; n < batch && r.fetch(); n++ {
+		size := r.got
+		r.got = 0
+		r.accept(size)
 	}
-	r.room = 0
+	r.tally.show(r.q)
+	return n > 0
 }
 
-// fail breaks the device because of what the guest put into the ring.
-func (r *receiver) fail(err error) {
-	r.broken = true
-	r.d.tell.NeedsReset(err)
-}
-
-// refill looks for buffers, and at the link once there are enough.
-func (r *receiver) refill() {
-	if r.fd >= 0 && r.enough() {
-		r.q.DisableKicks()
-		r.pump.Watch(sourceLink, unix.POLLIN)
+// fetch makes sure that a packet is in the stash, and reports whether there is one.
+func (r *receiver) fetch() bool {
+	if r.got > 0 {
+		return true
 	}
+	if !r.open() {
+		return false
+	}
+	n, errno := readv(r.w.fd, r.gather())
+	if n > 0 {
+		r.got = uint32(n)
+		return true
+	}
+	if err := ending(errno, r.w.events); err != nil {
+		r.dead = true
+		r.w.d.lost(err)
+	}
+	r.w.events = 0
+	return false
 }
+
+// open reports whether the guest has room for packets from the link. If it reports false, what changes that
+// wakes the worker.
+func (r *receiver) open() bool { return r.w.fd >= 0 && !r.dead && r.enough() }
 
 // enough pops chains until the largest packet fits, and reports whether it does.
 // Otherwise the guest will kick.
@@ -108,44 +107,29 @@ func (r *receiver) enough() bool {
 		ok, err := r.q.Pop(c)
 		switch {
 		case err != nil:
-			r.fail(err)
+			r.broken = true
+			r.w.fail(err)
 		case !ok:
+			if r.armed {
+				return false
+			}
+			r.armed = true
 			if !r.q.EnableKicks() {
 				return false
 			}
 		case c.InLen() < headerSize:
-			r.fail(errShortBuffer)
+			r.broken = true
+			r.w.fail(errShortBuffer)
 		default:
 			r.count++
 			r.room += c.InLen()
+			if r.armed {
+				r.armed = false
+				r.q.DisableKicks()
+			}
 		}
 	}
 	return false
-}
-
-var (
-	errShortBuffer = errors.New("a receive buffer is smaller than the header")
-	errShortHeader = errors.New("a packet to send is shorter than the header")
-)
-
-// receive takes packets until there are no more, or no more buffers.
-func (r *receiver) receive(events int16) {
-	for range batch {
-		if !r.enough() {
-			r.pump.Watch(sourceLink, 0)
-			break
-		}
-		n, errno := readv(r.fd, r.gather())
-		if n <= 0 {
-			if err := ending(errno, events); err != nil {
-				r.pump.Watch(sourceLink, 0)
-				r.d.lost(err)
-			}
-			break
-		}
-		r.accept(uint32(n))
-	}
-	r.tally.show(r.q)
 }
 
 // ending returns why a link that gave nothing is at its end, nil if it is not.
@@ -187,14 +171,14 @@ func (r *receiver) accept(n uint32) {
 		r.tally.drop(DropMalformed)
 		return
 	}
-	if !r.d.linkUp.Load() {
+	if !r.w.d.linkUp.Load() {
 		r.tally.drop(DropLinkDown)
 		return
 	}
-	if o := r.d.observer.Load(); o != nil {
+	if o := r.w.d.observer.Load(); o != nil {
 		r.show(*o, n)
 	}
-	if !r.d.filter.Load().pass(r.head(n)) {
+	if !r.w.d.filter.Load().pass(r.head(n)) {
 		r.tally.drop(DropFiltered)
 		return
 	}
@@ -247,7 +231,7 @@ func (r *receiver) show(o Observer, n uint32) {
 			break
 		}
 	}
-	o.Packet(ToGuest, r.pair, p, int(n))
+	o.Packet(ToGuest, r.w.pair, p, int(n))
 	clear(p)
 	r.pieces = p[:0]
 }

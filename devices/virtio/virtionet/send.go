@@ -3,129 +3,134 @@ package virtionet
 import (
 	"golang.org/x/sys/unix"
 
+	"hv/block/uring"
 	"hv/devices/virtio"
-	"hv/devices/virtio/pump"
 	"hv/devices/virtio/queue"
-	"hv/devices/virtio/spin"
 )
 
-// sender moves packets from the guest to the link.
+// sender moves packets from the guest to the link. It takes a batch of chains, and gives back those
+// that the link took, in their order.
 type sender struct {
-	d       *Device
-	pair    int
-	fd      int // -1 without a link
-	q       *virtio.Queue
-	pump    *pump.Pump
-	tally   *tally
-	chain   queue.Chain
-	held    bool // chain waits for the link
-	vecs    []unix.Iovec
-	stopped bool
-	spin    spin.Spin
-	work    func() bool // q.Pending, as a value that is made once
+	w     *worker
+	q     *virtio.Queue
+	tally *tally
+
+	chains []queue.Chain // as many as a batch
+	count  int           // of them are to be sent
+	vecs   []unix.Iovec
+	armed  bool // the guest kicks when it has more
+	full   bool // the link, until it says otherwise
+	broken bool // by the guest
+
+	// ring sends batches in one system call. A link that was full once gets single packets, because
+	// their order counts.
+	ring    *uring.Ring
+	results []int32
+	single  bool
 }
 
-func (d *Device) newSender(i int, q *virtio.Queue) *sender {
-	return &sender{d: d, pair: i, q: q, tally: &d.tallies[2*i+1], vecs: make([]unix.Iovec, 0, maxVecs), work: q.Pending}
+func (s *sender) init(w *worker, q *virtio.Queue) {
+	*s = sender{w: w, q: q, tally: &w.d.tallies[2*w.pair+1], chains: make([]queue.Chain, batch), results: make([]int32, batch), vecs: make([]unix.Iovec, 0, batchVecs)}
 }
 
-func (s *sender) linkFD(l Link) int { return queueFD(l, s.pair) }
+// pending reports whether send would find something to do.
+func (s *sender) pending() bool { return !s.full && !s.broken && (s.count > 0 || s.q.Pending()) }
 
-func (s *sender) makePump(fd int) (*pump.Pump, error) {
-	return pump.New([]pump.Source{
-		{FD: s.q.Kick, Kick: true, Ready: func(int16) {
-			s.tally.kicks.add(1)
-			s.send()
-		}},
-		{FD: fd, Idle: true, Ready: func(int16) {
-			s.pump.Watch(sourceLink, 0)
-			s.send()
-		}},
-	}, s.send, s.d.tell.NeedsReset)
-}
-
-func (s *sender) adopt(p *pump.Pump, fd int) { s.pump, s.fd = p, fd }
-
-func (s *sender) giveBack() {
-	if s.held {
-		s.q.Unpop(&s.chain)
-		s.held = false
+// arm has the guest kick, and reports whether there is something to send instead.
+func (s *sender) arm() bool {
+	if s.full || s.broken {
+		return false
 	}
+	if s.count > 0 {
+		return true
+	}
+	s.armed = true
+	return s.q.EnableKicks()
 }
 
-// send takes packets until there are no more or the link is full. Between two looks at
-// other work it takes at most a batch.
-func (s *sender) send() {
-	if s.stopped {
-		return
+// send sends a batch of packets, and reports whether there was one.
+func (s *sender) send() bool {
+	if s.full || s.broken {
+		return false
 	}
-	s.spin.Woke()
-	s.q.DisableKicks()
-	for n := 0; n < batch; {
-		full := false
-		for ; n < batch && s.next(); n++ {
-			if full = !s.transmit(); full {
-				break
-			}
-			s.held = false
-			s.q.Push(&s.chain, 0)
+	s.fill()
+	if s.count == 0 {
+		return false
+	}
+	n := s.transmit()
+	s.tally.show(s.q)
+	return n > 0
+}
+
+// fill takes chains until the batch is full.
+func (s *sender) fill() {
+	for s.count < batch {
+		c := &s.chains[s.count]
+		ok, err := s.q.Pop(c)
+		if err == nil && ok && c.OutLen() < headerSize {
+			err = errShortHeader
 		}
-		s.tally.show(s.q)
+		if err != nil {
+			s.broken = true
+			s.w.fail(err)
+		}
+		if !ok || err != nil {
+			return
+		}
+		s.count++
+		if s.armed {
+			s.armed = false
+			s.q.DisableKicks()
+		}
+	}
+}
+
+// transmit sends the batch and returns of how many packets the guest has the buffers back.
+func (s *sender) transmit() int {
+	down := s.w.fd < 0 || !s.w.d.linkUp.Load()
+	if !down && !s.single && s.count >= minBatch {
+		return s.submit()
+	}
+	n := 0
+	for ; n < s.count; n++ {
+		c := &s.chains[n]
 		switch {
-		case full:
-			s.pump.Watch(sourceLink, unix.POLLOUT)
-			return
-		case s.stopped:
-			return
-		case n < batch && !s.spin.For(s.work) && !s.q.EnableKicks():
-			return
+		case down:
+			s.tally.drop(DropLinkDown)
+		case malformed(c):
+			s.tally.drop(DropMalformed)
+		default:
+			s.vecs = appendVecs(s.vecs[:0], c.Out)
+			s.full = !s.sent(c, writev(s.w.fd, s.vecs))
 		}
+		if s.full {
+			break
+		}
+		s.q.Push(c, 0)
 	}
-	s.pump.Wake()
+	s.keep(n)
+	return n
 }
 
-// next makes the next packet the one in hand.
-func (s *sender) next() bool {
-	if s.held {
-		return true
+// keep forgets the first n chains.
+func (s *sender) keep(n int) {
+	for i := n; i < s.count; i++ {
+		s.chains[i-n], s.chains[i] = s.chains[i], s.chains[i-n]
 	}
-	ok, err := s.q.Pop(&s.chain)
-	if err == nil && ok && s.chain.OutLen() < headerSize {
-		err = errShortHeader
-	}
-	if err != nil {
-		s.stopped = true
-		s.d.tell.NeedsReset(err)
-	}
-	s.held = ok && err == nil
-	return s.held
+	s.count -= n
 }
 
-// transmit sends the packet in hand and reports whether it is done with: sent, or
-// lost because the link is down or cannot take it.
-func (s *sender) transmit() bool {
-	size := s.chain.OutLen()
-	switch {
-	case size == headerSize || len(s.chain.Out) > maxVecs:
-		s.tally.drop(DropMalformed)
-		return true
-	case s.fd < 0 || !s.d.linkUp.Load():
-		s.tally.drop(DropLinkDown)
-		return true
-	}
-	v := s.vecs[:0]
-	for _, b := range s.chain.Out {
-		iov := unix.Iovec{Base: &b[0]}
-		iov.SetLen(len(b))
-		v = append(v, iov)
-	}
-	errno := writev(s.fd, v)
+// malformed reports whether a chain can be no packet.
+func malformed(c *queue.Chain) bool { return c.OutLen() == headerSize || len(c.Out) > maxVecs }
+
+// sent counts what became of a packet, and reports false if the link is full.
+func (s *sender) sent(c *queue.Chain, errno unix.Errno) bool {
 	switch errno {
 	case 0:
 		s.tally.packets.add(1)
-		s.tally.bytes.add(uint64(size - headerSize))
-		if o := s.d.observer.Load(); o != nil {
-			(*o).Packet(FromGuest, s.pair, s.chain.Out, int(size))
+		s.tally.bytes.add(uint64(c.OutLen() - headerSize))
+		if o := s.w.d.observer.Load(); o != nil {
+			(*o).Packet(FromGuest, s.w.pair, c.Out, int(c.OutLen()))
 		}
 		return true
 	case unix.EAGAIN, unix.EINTR, unix.ENOBUFS:
@@ -133,7 +138,16 @@ func (s *sender) transmit() bool {
 	}
 	s.tally.drop(DropRefused)
 	if ended(errno) {
-		s.d.lost(errno)
+		s.w.d.lost(errno)
 	}
 	return true
+}
+
+func appendVecs(v []unix.Iovec, pieces [][]byte) []unix.Iovec {
+	for _, b := range pieces {
+		iov := unix.Iovec{Base: &b[0]}
+		iov.SetLen(len(b))
+		v = append(v, iov)
+	}
+	return v
 }

@@ -1,0 +1,114 @@
+package virtionet
+
+import (
+	"golang.org/x/sys/unix"
+
+	"hv/block/uring"
+)
+
+const (
+	// minBatch is from how many packets on a batch is worth its system call.
+	minBatch = 3
+	// batchVecs is how many buffers those packets of a batch may have together that have several.
+	batchVecs = 4 * batch
+
+	// What became of a packet of a batch, besides the kernel's results.
+	resMalformed = -1 << 20
+	resLater     = -1<<20 + 1
+)
+
+// submit sends the batch by one system call and returns how many packets are done with. Where there is
+// no io_uring, and when the link was full, the worker sends single packets from then on.
+func (s *sender) submit() int {
+	if s.ring == nil && s.makeRing() != nil {
+		s.single = true
+		return 0
+	}
+	if err := s.complete(s.prepare()); err != nil {
+		s.broken = true
+		s.w.fail(err)
+		return 0
+	}
+	left := 0
+	for i := range s.count {
+		if s.settled(i) {
+			s.q.Push(&s.chains[i], 0)
+			continue
+		}
+		s.chains[left], s.chains[i] = s.chains[i], s.chains[left]
+		left++
+	}
+	done := s.count - left
+	s.count = left
+	return done
+}
+
+// makeRing makes the ring, on the thread that uses it.
+func (s *sender) makeRing() (err error) {
+	s.ring, err = uring.New(batch)
+	return err
+}
+
+// prepare makes a request of each packet, as long as there is room for their buffers, and returns
+// how many there are.
+func (s *sender) prepare() (requests uint32) {
+	s.vecs = s.vecs[:0]
+	for i := range s.count {
+		c := &s.chains[i]
+		s.results[i] = resLater
+		switch {
+		case malformed(c):
+			s.results[i] = resMalformed
+			continue
+		case len(c.Out) > cap(s.vecs)-len(s.vecs):
+			continue
+		}
+		e, err := s.ring.Next()
+		if err != nil {
+			continue
+		}
+		if len(c.Out) == 1 {
+			e.Op = uring.OpWrite
+			e.SetBytes(c.Out[0])
+		} else {
+			from := len(s.vecs)
+			s.vecs = appendVecs(s.vecs, c.Out)
+			e.Op = uring.OpWritev
+			e.SetIovecs(s.vecs[from:])
+		}
+		e.FD, e.UserData = int32(s.w.fd), uint64(i)
+		requests++
+	}
+	return requests
+}
+
+// complete has the kernel carry out the requests.
+func (s *sender) complete(requests uint32) error {
+	for requests > 0 {
+		if err := s.ring.Enter(requests); err != nil {
+			return err
+		}
+		for c, ok := s.ring.Reap(); ok; c, ok = s.ring.Reap() {
+			s.results[c.UserData] = c.Res
+			requests--
+		}
+	}
+	return nil
+}
+
+// settled reports whether packet i of a batch is done with.
+func (s *sender) settled(i int) bool {
+	c, r := &s.chains[i], s.results[i]
+	switch {
+	case r == resMalformed:
+		s.tally.drop(DropMalformed)
+		return true
+	case r == resLater:
+		return false
+	case r >= 0:
+		return s.sent(c, 0)
+	}
+	ok := s.sent(c, unix.Errno(-r))
+	s.single = s.single || !ok
+	return ok
+}

@@ -1,0 +1,143 @@
+package virtionet
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"hv/devices/virtio"
+	"hv/devices/virtio/pump"
+	"hv/devices/virtio/spin"
+)
+
+const (
+	// batch is how many packets go one way before the other way gets its turn.
+	batch = 64
+	// maxVecs is how many buffers one packet may have.
+	maxVecs = 256
+
+	sourceLink = 2 // of the pump
+
+	// linkEvery is how many looks at the transmit queue, which cost nothing, come with one at
+	// the link.
+	linkEvery = 8
+)
+
+// worker moves the packets of a queue pair, both ways: an answer to what was received is seen without
+// waking anybody.
+type worker struct {
+	d    *Device
+	pair int
+	fd   int // -1 without a link
+	pump *pump.Pump
+	rx   receiver
+	tx   sender
+
+	// events are those that poll saw at the link and that no read has explained yet.
+	events int16
+	spin   spin.Spin
+	ready  func() bool // look, as a value that is made once
+	looks  int
+}
+
+func (d *Device) newWorker(i int, rx, tx *virtio.Queue) *worker {
+	w := &worker{d: d, pair: i, fd: -1}
+	w.ready = w.look
+	w.rx.init(w, rx)
+	w.tx.init(w, tx)
+	w.spin.SetRule(spin.Rule{Max: time.Duration(d.cfg.PollUS) * time.Microsecond})
+	return w
+}
+
+func (w *worker) makePump(fd int) (*pump.Pump, error) {
+	p, err := pump.New([]pump.Source{
+		{FD: w.rx.q.Kick, Kick: true, Ready: func(int16) { w.rx.tally.kicks.add(1) }},
+		{FD: w.tx.q.Kick, Kick: true, Ready: func(int16) { w.tx.tally.kicks.add(1) }},
+		{FD: fd, Idle: true, Ready: w.linkReady},
+	}, nil, w.d.tell.NeedsReset)
+	if err == nil {
+		p.Finally(w.work)
+	}
+	return p, err
+}
+
+func (w *worker) linkReady(events int16) {
+	w.events |= events
+	if events&^unix.POLLIN != 0 {
+		w.tx.full = false
+	}
+}
+
+// adopt has the worker use a thread and a link, when it has none.
+func (w *worker) adopt(p *pump.Pump, fd int) {
+	w.release()
+	w.pump, w.fd, w.events = p, fd, 0
+	w.rx.dead, w.tx.full, w.tx.single = false, false, !isDevice(fd)
+}
+
+// release gives back what belongs to the worker's thread, which has ended.
+func (w *worker) release() {
+	if w.tx.ring != nil {
+		_ = w.tx.ring.Close()
+		w.tx.ring = nil
+	}
+}
+
+// giveBack gives the queues the chains that no packet has used. A packet that was read is lost.
+func (w *worker) giveBack() {
+	for ; w.rx.count > 0; w.rx.count-- {
+		w.rx.q.Unpop(&w.rx.stash[(w.rx.first+w.rx.count-1)%maxStash])
+	}
+	for ; w.tx.count > 0; w.tx.count-- {
+		w.tx.q.Unpop(&w.tx.chains[w.tx.count-1])
+	}
+	w.rx.room, w.rx.got = 0, 0
+}
+
+// isDevice reports whether a descriptor is a tap's, and so takes every packet at once.
+func isDevice(fd int) bool {
+	var st unix.Stat_t
+	return fd >= 0 && unix.Fstat(fd, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFCHR
+}
+
+// fail breaks the device because of what the guest put into a ring.
+func (w *worker) fail(err error) { w.d.tell.NeedsReset(err) }
+
+// work moves packets until there are none, or somebody wants the worker to stop.
+func (w *worker) work() {
+	w.spin.Woke()
+	for !w.pump.Stopping() {
+		moved := w.tx.send()
+		moved = w.rx.receive() || moved
+		switch {
+		case moved || w.spin.For(w.ready):
+		case !w.tx.arm():
+			w.sleep()
+			return
+		}
+	}
+	w.pump.Wake()
+}
+
+// look reports whether there is something to move.
+func (w *worker) look() bool {
+	if w.tx.pending() {
+		return true
+	}
+	w.looks++
+	return w.looks%linkEvery == 0 && w.rx.fetch()
+}
+
+// sleep says what of the link ends the sleep.
+func (w *worker) sleep() {
+	var events int16
+	if w.fd >= 0 {
+		if w.rx.open() {
+			events |= unix.POLLIN
+		}
+		if w.tx.full {
+			events |= unix.POLLOUT
+		}
+	}
+	w.pump.Watch(sourceLink, events)
+}
