@@ -219,3 +219,35 @@ func BenchmarkKick(b *testing.B) {
 		<-kicks
 	}
 }
+
+// TestFinally: what is ready at the same time is handled, and then once more is looked at all of it. A worker
+// that began paused has done nothing before it is resumed.
+func TestFinally(t *testing.T) {
+	a, b := eventfd(t), eventfd(t)
+	ends, seen := make(chan int, 10), 0
+	ready := func(int16) { seen++ }
+	p, err := New([]Source{{FD: a, Kick: true, Ready: ready}, {FD: b, Kick: true, Ready: ready}}, nil, func(err error) { t.Errorf("broken: %v", err) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Finally(func() {
+		if p.Stopping() {
+			p.Wake()
+			return
+		}
+		ends <- seen
+	})
+	ring(a)
+	ring(b)
+	var c Crew
+	c.StartPaused(p)
+	defer c.EndWorkers()
+	c.Pause()
+	if len(ends) != 0 {
+		t.Error("a worker that began paused did something")
+	}
+	c.Resume()
+	if n := await(t, "end", ends); n != 2 {
+		t.Errorf("%d were handled before the end", n)
+	}
+}
