@@ -13,7 +13,6 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
-	"runtime/debug"
 	"strconv"
 	"syscall"
 	"time"
@@ -127,8 +126,7 @@ func live(program string, cfg *config.Config, registry *qdev.Registry, log *logr
 		return 1, err
 	}
 	defer watchdog.Close()
-	// What was needed to start is not needed to run.
-	debug.FreeOSMemory()
+	settle()
 	status = v.Run(ctx)
 	return status, notify.Stopping()
 }
