@@ -12,6 +12,8 @@ type Config struct {
 	Netdev       string           `prop:"netdev" desc:"ID of a netdev to use as a backend"`
 	MAC          net.HardwareAddr `prop:"mac" desc:"Ethernet 6-byte MAC address, example: 52:54:00:12:34:56"`
 	MQ           bool             `prop:"mq" default:"off" desc:"offer as many queue pairs as the netdev has"`
+	RSS          bool             `prop:"rss" default:"off" desc:"the guest says which packets go to which queue"`
+	Hash         bool             `prop:"hash" default:"off" desc:"the guest is told the hash of what it receives"`
 	CSum         bool             `prop:"csum" default:"on"`
 	GuestCSum    bool             `prop:"guest_csum" default:"on"`
 	GuestTSO4    bool             `prop:"guest_tso4" default:"on"`
@@ -94,6 +96,8 @@ const (
 	featureGuestUSO4    = 1 << 54
 	featureGuestUSO6    = 1 << 55
 	featureHostUSO      = 1 << 56
+	featureHash         = 1 << 57
+	featureRSS          = 1 << 60
 	featureSpeedDuplex  = 1 << 63
 
 	// bigPackets are the features by which the guest takes packets that are larger than its MTU.
@@ -125,6 +129,7 @@ func (d *Device) Features() uint64 {
 		{c.CtrlVQ, featureCtrlVQ}, {c.CtrlVQ && c.CtrlRX, featureCtrlRX}, {c.CtrlVQ && c.CtrlRXExtra, featureCtrlRXExtra},
 		{c.CtrlVQ && c.CtrlVLAN, featureCtrlVLAN}, {c.CtrlVQ && c.CtrlMAC, featureCtrlMAC}, {c.CtrlVQ && c.CtrlOffloads, featureCtrlOffloads},
 		{c.CtrlVQ && c.Status && c.Announce, featureAnnounce}, {c.CtrlVQ && c.MQ, featureMQ},
+		{c.CtrlVQ && c.RSS, featureRSS}, {c.CtrlVQ && c.Hash && able.header, featureHash},
 	} {
 		if o.on {
 			f |= o.bit
@@ -146,6 +151,11 @@ func (d *Device) ReadConfig(off uint64, data []byte) {
 	le.PutUint16(b[10:], d.cfg.HostMTU)
 	le.PutUint32(b[12:], uint32(d.cfg.Speed))
 	b[16] = map[string]byte{"": 0xff, "half": 0, "full": 1}[d.cfg.Duplex]
+	if d.cfg.RSS || d.cfg.Hash {
+		b[17] = maxKey
+		le.PutUint16(b[18:], maxIndices)
+		le.PutUint32(b[20:], hashesAll)
+	}
 	clear(data)
 	if off < confSize {
 		copy(data, b[off:])

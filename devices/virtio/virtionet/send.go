@@ -18,6 +18,7 @@ type sender struct {
 	chains []queue.Chain // as many as a batch
 	count  int           // of them are to be sent
 	vecs   []unix.Iovec
+	pieces [][]byte
 	armed  bool // the guest kicks when it has more
 	full   bool // the link, until it says otherwise
 	broken bool // by the guest
@@ -67,7 +68,7 @@ func (s *sender) fill() {
 	for s.count < batch {
 		c := &s.chains[s.count]
 		ok, err := s.q.Pop(c)
-		if err == nil && ok && c.OutLen() < headerSize {
+		if err == nil && ok && c.OutLen() < s.w.d.header() {
 			err = errShortHeader
 		}
 		if err != nil {
@@ -97,10 +98,10 @@ func (s *sender) transmit() int {
 		switch {
 		case down:
 			s.tally.drop(DropLinkDown)
-		case malformed(c):
+		case s.malformed(c):
 			s.tally.drop(DropMalformed)
 		default:
-			s.vecs = appendVecs(s.vecs[:0], c.Out)
+			s.vecs = appendVecs(s.vecs[:0], s.packet(c))
 			s.full = !s.sent(c, writev(s.w.fd, s.vecs))
 		}
 		if s.full {
@@ -121,16 +122,39 @@ func (s *sender) keep(n int) {
 }
 
 // malformed reports whether a chain can be no packet.
-func malformed(c *queue.Chain) bool { return c.OutLen() == headerSize || len(c.Out) > maxVecs }
+func (s *sender) malformed(c *queue.Chain) bool {
+	return c.OutLen() == s.w.d.header() || len(c.Out) >= maxVecs
+}
+
+// packet returns the pieces of a packet as the link has it: without what a header with a hash has more. They
+// are good until the next call.
+func (s *sender) packet(c *queue.Chain) [][]byte {
+	if s.w.d.header() == headerSize {
+		return c.Out
+	}
+	s.pieces = s.pieces[:0]
+	at := 0
+	for _, b := range c.Out {
+		head := min(len(b), max(0, headerSize-at))
+		tail := min(len(b), max(0, wideHeader-at))
+		at += len(b)
+		for _, part := range [][]byte{b[:head], b[tail:]} {
+			if len(part) > 0 {
+				s.pieces = append(s.pieces, part)
+			}
+		}
+	}
+	return s.pieces
+}
 
 // sent counts what became of a packet, and reports false if the link is full.
 func (s *sender) sent(c *queue.Chain, errno unix.Errno) bool {
 	switch errno {
 	case 0:
-		s.tally.packets.add(1)
-		s.tally.bytes.add(uint64(c.OutLen() - headerSize))
+		size := c.OutLen() - s.w.d.header()
+		s.tally.count(size)
 		if o := s.w.d.observer.Load(); o != nil {
-			(*o).Packet(FromGuest, s.w.pair, c.Out, int(c.OutLen()))
+			(*o).Packet(FromGuest, s.w.pair, s.packet(c), int(size+headerSize))
 		}
 		return true
 	case unix.EAGAIN, unix.EINTR, unix.ENOBUFS:
