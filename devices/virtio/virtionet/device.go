@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"hv/devices/virtio"
 	"hv/devices/virtio/pump"
@@ -36,8 +37,12 @@ type Device struct {
 	steering atomic.Pointer[steering] // nil is none
 	observer atomic.Pointer[Observer]
 	parcels  pool
-	linkUp   atomic.Bool
-	goneOnce atomic.Bool
+
+	rxLimit, txLimit *bucket // nil is none
+	txDelay          time.Duration
+	txBurst          int
+	linkUp           atomic.Bool
+	goneOnce         atomic.Bool
 
 	virtio.Listener
 
@@ -78,6 +83,7 @@ func New(cfg Config, link Link, host Host) (*Device, error) {
 	if d.pairs > maxPairs {
 		return nil, fmt.Errorf("Invalid number of queue pairs (= %d), must be a positive integer less than %d.", d.pairs, maxPairs+1)
 	}
+	d.limit()
 	d.tallies = make([]tally, 2*d.pairs+1)
 	d.filter.Store(newFilter(MAC(cfg.MAC)))
 	d.setStatus(func(s *carrier) { s.cable, s.attached = true, link != nil })

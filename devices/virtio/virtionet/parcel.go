@@ -157,6 +157,7 @@ func (r *receiver) deliver() {
 	binary.LittleEndian.PutUint16(wide[headerSize+4:], p.report)
 	r.fill(0, wide[:header])
 	r.fill(header, p.buf[headerSize:p.size])
+	r.w.d.rxLimit.charge(p.size - headerSize)
 	r.tally.count(p.size - headerSize)
 	r.finish(n)
 }

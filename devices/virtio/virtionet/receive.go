@@ -45,6 +45,7 @@ type receiver struct {
 	armed  bool    // the guest kicks when it has more buffers
 	broken bool    // by the guest
 	dead   bool    // the link
+	hold   hold    // the rate's
 }
 
 func (r *receiver) init(w *worker, q *virtio.Queue) {
@@ -128,7 +129,23 @@ func (r *receiver) read() bool {
 
 // open reports whether packets are taken from the link.
 func (r *receiver) open() bool {
-	return r.w.fd >= 0 && !r.dead && !r.broken && r.held == nil && (r.enough() || r.count > 0 || r.w.steered())
+	if r.w.fd < 0 || r.dead || r.broken || r.held != nil || r.limited() {
+		return false
+	}
+	return r.enough() || r.count > 0 || r.w.steered()
+}
+
+// limited reports whether the rate has packets wait.
+func (r *receiver) limited() bool {
+	limit := r.w.d.rxLimit
+	if limit == nil || r.hold.on() {
+		return limit != nil
+	}
+	wait := limit.wait()
+	if wait > 0 {
+		r.hold.in(wait)
+	}
+	return wait > 0
 }
 
 // enough pops chains until the largest packet fits, and reports whether it does.
@@ -215,6 +232,7 @@ func (r *receiver) accept(n uint32) {
 	case n > r.taken:
 		r.tally.drop(DropTooLong)
 	case r.admit(r.shown, r.head(n), n):
+		r.w.d.rxLimit.charge(n - headerSize)
 		r.tally.count(n - headerSize)
 		r.finish(n)
 	}

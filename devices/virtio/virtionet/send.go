@@ -21,6 +21,8 @@ type sender struct {
 	pieces [][]byte
 	armed  bool // the guest kicks when it has more
 	full   bool // the link, until it says otherwise
+	hold   hold // the rate's, or that for more packets
+	late   bool // the latter has been
 	broken bool // by the guest
 
 	// ring sends batches in one system call. A link that was full once gets single packets, because
@@ -34,24 +36,28 @@ func (s *sender) init(w *worker, q *virtio.Queue) {
 	*s = sender{w: w, q: q, tally: &w.d.tallies[2*w.pair+1], chains: make([]queue.Chain, batch), results: make([]int32, batch), vecs: make([]unix.Iovec, 0, batchVecs)}
 }
 
+// idle reports whether the sender waits for something else than packets.
+func (s *sender) idle() bool { return s.full || s.broken || s.hold.on() }
+
 // pending reports whether send would find something to do.
-func (s *sender) pending() bool { return !s.full && !s.broken && (s.count > 0 || s.q.Pending()) }
+func (s *sender) pending() bool { return !s.idle() && (s.count > 0 || s.q.Pending()) }
 
 // arm has the guest kick, and reports whether there is something to send instead.
 func (s *sender) arm() bool {
-	if s.full || s.broken {
+	if s.idle() {
 		return false
 	}
 	if s.count > 0 {
 		return true
 	}
+	s.late = false
 	s.armed = true
 	return s.q.EnableKicks()
 }
 
 // send sends a batch of packets, and reports whether there was one.
 func (s *sender) send() bool {
-	if s.full || s.broken {
+	if s.idle() || s.delays() {
 		return false
 	}
 	s.fill()
@@ -63,9 +69,25 @@ func (s *sender) send() bool {
 	return n > 0
 }
 
+// delays reports whether packets are to wait for more of them.
+func (s *sender) delays() bool {
+	if s.w.d.txDelay == 0 || s.late || s.count == 0 && !s.q.Pending() {
+		return false
+	}
+	s.late = true // once that time has come, until there are none
+	s.q.DisableKicks()
+	s.hold.in(s.w.d.txDelay)
+	return true
+}
+
 // fill takes chains until the batch is full.
 func (s *sender) fill() {
-	for s.count < batch {
+	limit := s.w.d.txLimit
+	for s.count < s.w.d.txBurst {
+		if wait := limit.wait(); wait > 0 {
+			s.hold.in(wait)
+			return
+		}
 		c := &s.chains[s.count]
 		ok, err := s.q.Pop(c)
 		if err == nil && ok && c.OutLen() < s.w.d.header() {
@@ -79,6 +101,7 @@ func (s *sender) fill() {
 			return
 		}
 		s.count++
+		limit.charge(c.OutLen() - s.w.d.header())
 		if s.armed {
 			s.armed = false
 			s.q.DisableKicks()

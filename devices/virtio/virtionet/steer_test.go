@@ -120,15 +120,7 @@ func TestBadSteering(t *testing.T) {
 // rssNIC is a device with RSS and hash reports.
 func rssNIC(t testing.TB, queues int, o virtiotest.Options) (*Device, *virtiotest.Driver, *cable) {
 	t.Helper()
-	c := newCable(t, queues)
-	t.Cleanup(c.close)
-	cfg := fullConfig()
-	cfg.RSS, cfg.Hash = true, true
-	dev, err := New(cfg, c, &host{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return dev, virtiotest.NewDriver(t, dev, o), c
+	return nicWith(t, queues, o, nil, func(c *Config) { c.RSS, c.Hash = true, true })
 }
 
 // TestSteering sends packets to the queue that the guest chose for them, whichever they come by.

@@ -143,4 +143,17 @@ func (w *worker) sleep() {
 		}
 	}
 	w.pump.Watch(sourceLink, events)
+	w.pump.After(w.alarm())
+}
+
+// alarm returns when a wait ends, of which there may be several, and what is to be done then.
+func (w *worker) alarm() (time.Duration, func()) {
+	next := w.tx.hold.until
+	if other := w.rx.hold.until; next.IsZero() || !other.IsZero() && other.Before(next) {
+		next = other
+	}
+	if next.IsZero() {
+		return 0, nil
+	}
+	return time.Until(next), func() {}
 }
