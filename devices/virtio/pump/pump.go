@@ -46,6 +46,7 @@ type Pump struct {
 	// The worker's own.
 	alarm    func() // nil when no time is set
 	deadline time.Time
+	sleep    unix.Timespec
 }
 
 // New makes a worker that Start starts. woken, if not nil, is called after each Wake;
@@ -128,7 +129,7 @@ func (p *Pump) run() {
 		}
 	}()
 	for p.gate.Obey() {
-		if _, err := unix.Poll(p.fds, p.timeout()); err != nil && !errors.Is(err, unix.EINTR) {
+		if _, err := unix.Ppoll(p.fds, p.timeout(), nil); err != nil && !errors.Is(err, unix.EINTR) {
 			p.broken(fmt.Errorf("poll: %w", err))
 			return
 		}
@@ -136,13 +137,13 @@ func (p *Pump) run() {
 	}
 }
 
-// timeout returns how long poll may sleep, in milliseconds, rounded up.
-func (p *Pump) timeout() int {
+// timeout returns how long the worker may sleep, nil for ever.
+func (p *Pump) timeout() *unix.Timespec {
 	if p.alarm == nil {
-		return -1
+		return nil
 	}
-	left := time.Until(p.deadline) + time.Millisecond - 1
-	return int(max(0, min(left, time.Hour)) / time.Millisecond)
+	p.sleep = unix.NsecToTimespec(int64(max(0, time.Until(p.deadline))))
+	return &p.sleep
 }
 
 // dispatch calls the handlers of what is ready. While a pause is asked for nothing

@@ -167,7 +167,7 @@ func TestAfter(t *testing.T) {
 			t.Errorf("%s, want %s", got, want)
 		}
 	}
-	if p.timeout() != -1 {
+	if p.timeout() != nil {
 		t.Error("a time is set that has passed")
 	}
 }

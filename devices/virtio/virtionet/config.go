@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"time"
 )
 
 // Config is a network device's properties.
@@ -12,6 +13,8 @@ type Config struct {
 	Netdev       string           `prop:"netdev" desc:"ID of a netdev to use as a backend"`
 	MAC          net.HardwareAddr `prop:"mac" desc:"Ethernet 6-byte MAC address, example: 52:54:00:12:34:56"`
 	MQ           bool             `prop:"mq" default:"off" desc:"offer as many queue pairs as the netdev has"`
+	RSS          bool             `prop:"rss" default:"off" desc:"the guest says which packets go to which queue"`
+	Hash         bool             `prop:"hash" default:"off" desc:"the guest is told the hash of what it receives"`
 	CSum         bool             `prop:"csum" default:"on"`
 	GuestCSum    bool             `prop:"guest_csum" default:"on"`
 	GuestTSO4    bool             `prop:"guest_tso4" default:"on"`
@@ -37,6 +40,16 @@ type Config struct {
 	RxQueueSize  uint16           `prop:"rx_queue_size" default:"256"`
 	TxQueueSize  uint16           `prop:"tx_queue_size" default:"256"`
 	HostMTU      uint16           `prop:"host_mtu" default:"0" desc:"MTU that the guest is told, 0 for none"`
+	TX           string           `prop:"tx" desc:"bh sends at once, timer waits for more packets first"`
+	TXTimer      uint32           `prop:"x-txtimer" default:"150000" desc:"nanoseconds that tx=timer waits"`
+	TXBurst      int32            `prop:"x-txburst" default:"256" desc:"most packets that are sent before others are received; never more than 64"`
+	GSO          bool             `prop:"gso" default:"on" desc:"accepted; only legacy drivers know it"`
+	RxBits       uint64           `prop:"x-rate-rx-bits" default:"0" desc:"most bits a second that the guest receives, 0 for no limit"`
+	RxPackets    uint64           `prop:"x-rate-rx-packets" default:"0" desc:"most packets a second that the guest receives, 0 for no limit"`
+	RxBurst      uint32           `prop:"x-rate-rx-burst" default:"10" desc:"milliseconds for which unused allowance is kept"`
+	TxBits       uint64           `prop:"x-rate-tx-bits" default:"0" desc:"most bits a second that the guest sends, 0 for no limit"`
+	TxPackets    uint64           `prop:"x-rate-tx-packets" default:"0" desc:"most packets a second that the guest sends, 0 for no limit"`
+	TxBurst      uint32           `prop:"x-rate-tx-burst" default:"10" desc:"milliseconds for which unused allowance is kept"`
 	PollUS       uint32           `prop:"x-poll-us" default:"32" desc:"longest time, in microseconds, that a worker looks for packets before it sleeps, where that pays"`
 	Speed        int32            `prop:"speed" default:"-1" desc:"Mbit/s that the guest is told, -1 for unknown"`
 	Duplex       string           `prop:"duplex" desc:"half or full"`
@@ -55,6 +68,9 @@ func (c *Config) check() error {
 	if c.Duplex != "" && c.Duplex != "half" && c.Duplex != "full" {
 		return errors.New("'duplex' must be 'half' or 'full'")
 	}
+	if c.TX != "" && c.TX != "timer" && c.TX != "bh" {
+		return fmt.Errorf("Unknown option tx=%s, valid options: \"timer\" \"bh\"", c.TX)
+	}
 	if c.Speed < -1 {
 		return errors.New("'speed' must be between 0 and INT_MAX")
 	}
@@ -65,6 +81,19 @@ func (c *Config) check() error {
 		return fmt.Errorf("host_mtu %d is less than 68", c.HostMTU)
 	}
 	return nil
+}
+
+// limit makes of the properties what the workers use.
+func (d *Device) limit() {
+	c := &d.cfg
+	d.rxLimit = newBucket(rate{c.RxBits, c.RxPackets, time.Duration(c.RxBurst) * time.Millisecond})
+	d.txLimit = newBucket(rate{c.TxBits, c.TxPackets, time.Duration(c.TxBurst) * time.Millisecond})
+	if d.txBurst = batch; c.TXBurst > 0 {
+		d.txBurst = min(batch, int(c.TXBurst))
+	}
+	if c.TX == "timer" {
+		d.txDelay = time.Duration(c.TXTimer)
+	}
 }
 
 // Features (virtio 1.2 §5.1.3).
@@ -94,6 +123,8 @@ const (
 	featureGuestUSO4    = 1 << 54
 	featureGuestUSO6    = 1 << 55
 	featureHostUSO      = 1 << 56
+	featureHash         = 1 << 57
+	featureRSS          = 1 << 60
 	featureSpeedDuplex  = 1 << 63
 
 	// bigPackets are the features by which the guest takes packets that are larger than its MTU.
@@ -125,6 +156,7 @@ func (d *Device) Features() uint64 {
 		{c.CtrlVQ, featureCtrlVQ}, {c.CtrlVQ && c.CtrlRX, featureCtrlRX}, {c.CtrlVQ && c.CtrlRXExtra, featureCtrlRXExtra},
 		{c.CtrlVQ && c.CtrlVLAN, featureCtrlVLAN}, {c.CtrlVQ && c.CtrlMAC, featureCtrlMAC}, {c.CtrlVQ && c.CtrlOffloads, featureCtrlOffloads},
 		{c.CtrlVQ && c.Status && c.Announce, featureAnnounce}, {c.CtrlVQ && c.MQ, featureMQ},
+		{c.CtrlVQ && c.RSS, featureRSS}, {c.CtrlVQ && c.Hash && able.header, featureHash},
 	} {
 		if o.on {
 			f |= o.bit
@@ -146,6 +178,11 @@ func (d *Device) ReadConfig(off uint64, data []byte) {
 	le.PutUint16(b[10:], d.cfg.HostMTU)
 	le.PutUint32(b[12:], uint32(d.cfg.Speed))
 	b[16] = map[string]byte{"": 0xff, "half": 0, "full": 1}[d.cfg.Duplex]
+	if d.cfg.RSS || d.cfg.Hash {
+		b[17] = maxKey
+		le.PutUint16(b[18:], maxIndices)
+		le.PutUint32(b[20:], hashesAll)
+	}
 	clear(data)
 	if off < confSize {
 		copy(data, b[off:])

@@ -29,6 +29,8 @@ const (
 	vlanDel     = 1
 	announceAck = 0
 	mqPairsSet  = 0
+	mqRSS       = 1
+	mqHash      = 2
 	offloadsSet = 0
 
 	ackOK  = 0
@@ -85,7 +87,7 @@ func (d *Device) run(class, cmd byte, data []byte) bool {
 	case classAnnounce:
 		return cmd == announceAck && d.acknowledge()
 	case classMQ:
-		return cmd == mqPairsSet && d.features&featureMQ != 0 && len(data) >= 2 && d.setPairs(int(binary.LittleEndian.Uint16(data)))
+		return d.setQueues(cmd, data)
 	case classOffloads:
 		return cmd == offloadsSet && d.features&featureCtrlOffloads != 0 && len(data) >= 8 && d.setOffloads(binary.LittleEndian.Uint64(data))
 	}
@@ -111,6 +113,26 @@ func (d *Device) setFilter(class, cmd byte, data []byte) bool {
 		d.host.FilterChanged()
 	}
 	return ok
+}
+
+// setQueues carries out a command of class MQ. Each one ends the steering of before.
+func (d *Device) setQueues(cmd byte, data []byte) bool {
+	d.steering.Store(nil)
+	needs := [...]uint64{mqPairsSet: featureMQ, mqRSS: featureRSS, mqHash: featureHash}
+	if int(cmd) >= len(needs) || d.features&needs[cmd] == 0 {
+		return false
+	}
+	if cmd == mqPairsSet {
+		return len(data) >= 2 && d.setPairs(int(binary.LittleEndian.Uint16(data)))
+	}
+	s, ok := parseSteering(data, cmd == mqRSS, d.pairs)
+	if !ok || cmd == mqRSS && !d.setPairs(s.pairs) {
+		return false
+	}
+	if s.indices != nil {
+		d.steering.Store(s)
+	}
+	return true
 }
 
 // setMode is a command of class RX.

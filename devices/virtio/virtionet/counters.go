@@ -16,11 +16,12 @@ const (
 	DropTooLong                 // it does not fit the buffers that the guest gives
 	DropMalformed               // it has no payload, or too many pieces
 	DropRefused                 // the link does not take it
+	DropQueueFull               // the queue that it was steered to has too many waiting
 	reasons
 )
 
 func (r Reason) String() string {
-	return [...]string{"filtered", "link-down", "too-long", "malformed", "refused"}[r]
+	return [...]string{"filtered", "link-down", "too-long", "malformed", "refused", "queue-full"}[r]
 }
 
 // QueueCounters is what happened on a queue since the device was made.
@@ -48,6 +49,12 @@ type tally struct {
 type count struct{ n atomic.Uint64 }
 
 func (c *count) add(n uint64) { c.n.Store(c.n.Load() + n) }
+
+// count notes a packet that was passed on.
+func (t *tally) count(bytes uint32) {
+	t.packets.add(1)
+	t.bytes.add(uint64(bytes))
+}
 
 func (t *tally) drop(why Reason) { t.drops[why].add(1) }
 

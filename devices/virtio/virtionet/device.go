@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"hv/devices/virtio"
 	"hv/devices/virtio/pump"
@@ -21,6 +22,7 @@ import (
 
 const (
 	headerSize   = 12
+	wideHeader   = 20 // with a hash
 	ctlQueueSize = 64
 )
 
@@ -32,9 +34,15 @@ type Device struct {
 	able     abilities // of the link that the device was made on
 	tallies  []tally   // of queues, the control queue's last
 	filter   atomic.Pointer[filter]
+	steering atomic.Pointer[steering] // nil is none
 	observer atomic.Pointer[Observer]
-	linkUp   atomic.Bool
-	goneOnce atomic.Bool
+	parcels  pool
+
+	rxLimit, txLimit *bucket // nil is none
+	txDelay          time.Duration
+	txBurst          int
+	linkUp           atomic.Bool
+	goneOnce         atomic.Bool
 
 	virtio.Listener
 
@@ -44,6 +52,7 @@ type Device struct {
 	data    pump.Crew // of queue pairs
 	ctl     pump.Crew // of the control queue
 	workers []*worker // of queue pairs; none while the device is idle
+	byPair  []*worker // the same by queue pair, nil where the guest uses none
 	engine  engine
 	control *virtio.Queue
 
@@ -68,12 +77,13 @@ func New(cfg Config, link Link, host Host) (*Device, error) {
 		return nil, err
 	}
 	d := &Device{cfg: cfg, link: link, pairs: 1, host: host, able: abilitiesOf(link), curPairs: 1}
-	if cfg.MQ && link != nil {
+	if (cfg.MQ || cfg.RSS) && link != nil {
 		d.pairs = link.Queues()
 	}
 	if d.pairs > maxPairs {
 		return nil, fmt.Errorf("Invalid number of queue pairs (= %d), must be a positive integer less than %d.", d.pairs, maxPairs+1)
 	}
+	d.limit()
 	d.tallies = make([]tally, 2*d.pairs+1)
 	d.filter.Store(newFilter(MAC(cfg.MAC)))
 	d.setStatus(func(s *carrier) { s.cable, s.attached = true, link != nil })
@@ -140,7 +150,7 @@ func (d *Device) start(r *virtio.Resources) error {
 // controlPairs returns how many pairs the control queue follows: all when the guest
 // knows of more than one.
 func (d *Device) controlPairs() int {
-	if d.features&featureMQ != 0 {
+	if d.features&(featureMQ|featureRSS) != 0 {
 		return d.pairs
 	}
 	return 1
@@ -150,11 +160,13 @@ func (d *Device) controlPairs() int {
 // pairs the first is used from the start, the others when it asks for them.
 func (d *Device) makeWorkers(r *virtio.Resources) error {
 	d.dismiss()
-	for i := range d.controlPairs() {
+	d.byPair = make([]*worker, d.controlPairs())
+	for i := range d.byPair {
 		rx, tx := r.Queues[2*i], r.Queues[2*i+1]
 		switch {
 		case rx != nil && tx != nil:
-			d.workers = append(d.workers, d.newWorker(i, rx, tx))
+			w := d.newWorker(i, rx, tx)
+			d.workers, d.byPair[i] = append(d.workers, w), w
 		case i == 0:
 			return errors.New("queue pair 0 is not enabled")
 		}
@@ -162,12 +174,28 @@ func (d *Device) makeWorkers(r *virtio.Resources) error {
 	return nil
 }
 
+// worker returns that of a queue pair, nil if the guest does not use the pair.
+func (d *Device) worker(pair int) *worker {
+	if pair < len(d.byPair) {
+		return d.byPair[pair]
+	}
+	return nil
+}
+
+// header returns the size of the header that the guest uses.
+func (d *Device) header() uint32 {
+	if d.features&featureHash != 0 {
+		return wideHeader
+	}
+	return headerSize
+}
+
 // dismiss forgets the workers, which have ended.
 func (d *Device) dismiss() {
 	for _, w := range d.workers {
 		w.release()
 	}
-	d.workers = nil
+	d.workers, d.byPair = nil, nil
 }
 
 // controlPump makes the worker of the control queue, nil if the guest does not use that.
@@ -220,6 +248,7 @@ func (d *Device) Reset() {
 	d.dismiss()
 	d.control, d.paused, d.engine.res = nil, false, nil
 	d.filter.Store(newFilter(MAC(d.cfg.MAC)))
+	d.steering.Store(nil)
 	d.linkMu.Lock()
 	d.announces, d.carrier.announce = false, false
 	d.linkMu.Unlock()

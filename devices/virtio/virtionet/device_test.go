@@ -81,12 +81,20 @@ func fullConfig() Config {
 
 func nic(t testing.TB, queues int, o virtiotest.Options, h *host) (*Device, *virtiotest.Driver, *cable) {
 	t.Helper()
+	return nicWith(t, queues, o, h, func(*Config) {})
+}
+
+// nicWith is nic with another configuration.
+func nicWith(t testing.TB, queues int, o virtiotest.Options, h *host, change func(c *Config)) (*Device, *virtiotest.Driver, *cable) {
+	t.Helper()
 	if h == nil {
 		h = &host{}
 	}
 	c := newCable(t, queues)
 	t.Cleanup(c.close)
-	dev, err := New(fullConfig(), c, h)
+	cfg := fullConfig()
+	change(&cfg)
+	dev, err := New(cfg, c, h)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -49,8 +49,9 @@ type engine struct {
 	callFDs []int
 }
 
-// packedRings are not handed over: their places are not those of Engine.
-const packedRings = virtio.FeatureRingPacked
+// notHanded are features without which rings are handed over: places in packed rings are not those of
+// Engine, and nobody else hashes packets as the guest wants.
+const notHanded = virtio.FeatureRingPacked | featureRSS | featureHash
 
 func (d *Device) currentLink() Link {
 	d.linkMu.Lock()
@@ -63,7 +64,7 @@ func (d *Device) Limit(features uint64) uint64 { return limit(d.currentLink(), f
 
 func limit(l Link, features uint64) uint64 {
 	if e, ok := l.(Engine); ok {
-		return e.Limit(features) &^ packedRings
+		return e.Limit(features) &^ notHanded
 	}
 	return features
 }

@@ -27,20 +27,25 @@ type receiver struct {
 	w     *worker
 	q     *virtio.Queue
 	tally *tally
-	need  uint32
+	need  uint32 // room that takes any packet
 	merge bool
 
 	stash  []queue.Chain // a ring of chains
 	first  int
 	count  int
 	room   uint32
-	got    uint32 // bytes of the packet that was read into the stash, 0 if there is none
+	taken  uint32  // room of the buffers that gather listed
+	got    uint32  // bytes of the packet that was read into the stash, 0 if there is none
+	held   *parcel // the packet that is next, if it is not in the stash
+	box    mailbox
 	vecs   []unix.Iovec
 	pieces [][]byte // what an observer is shown
 	peek   [headerSize + vlanHeader]byte
-	armed  bool // the guest kicks when it has more buffers
-	broken bool // by the guest
-	dead   bool // the link
+	spill  [1]byte // what of a packet does not fit
+	armed  bool    // the guest kicks when it has more buffers
+	broken bool    // by the guest
+	dead   bool    // the link
+	hold   hold    // the rate's
 }
 
 func (r *receiver) init(w *worker, q *virtio.Queue) {
@@ -63,25 +68,55 @@ var (
 func (r *receiver) receive() bool {
 	n := 0
 	for ; n < batch && r.fetch(); n++ {
+		if r.held != nil {
+			r.deliver()
+			continue
+		}
 		size := r.got
 		r.got = 0
 		r.accept(size)
 	}
-	r.tally.show(r.q)
+	if n > 0 {
+		r.tally.show(r.q)
+	}
 	return n > 0
 }
 
-// fetch makes sure that a packet is in the stash, and reports whether there is one.
+// fetch makes sure that a packet is at hand that the guest has room for, and reports whether there is one.
+// If it reports false, what changes that wakes the worker.
 func (r *receiver) fetch() bool {
-	if r.got > 0 {
-		return true
+	for r.got == 0 {
+		if r.held == nil {
+			r.held = r.box.take()
+		}
+		if r.held != nil {
+			return r.fits()
+		}
+		if !r.read() {
+			return false
+		}
 	}
+	return true
+}
+
+// read takes a packet from the link, and reports whether there was one: into the stash if any
+// packet fits there and it is for this queue.
+func (r *receiver) read() bool {
 	if !r.open() {
 		return false
 	}
-	n, errno := readv(r.w.fd, r.gather())
+	var n int
+	var errno unix.Errno
+	direct := !r.w.steered() && (!r.merge || r.room >= r.need)
+	if direct {
+		n, errno = readv(r.w.fd, r.gather())
+	} else {
+		n, errno = r.readParcel()
+	}
 	if n > 0 {
-		r.got = uint32(n)
+		if direct {
+			r.got = uint32(n)
+		}
 		return true
 	}
 	if err := ending(errno, r.w.events); err != nil {
@@ -92,40 +127,64 @@ func (r *receiver) fetch() bool {
 	return false
 }
 
-// open reports whether the guest has room for packets from the link. If it reports false, what changes that
-// wakes the worker.
-func (r *receiver) open() bool { return r.w.fd >= 0 && !r.dead && r.enough() }
+// open reports whether packets are taken from the link.
+func (r *receiver) open() bool {
+	if r.w.fd < 0 || r.dead || r.broken || r.held != nil || r.limited() {
+		return false
+	}
+	return r.enough() || r.count > 0 || r.w.steered()
+}
+
+// limited reports whether the rate has packets wait.
+func (r *receiver) limited() bool {
+	limit := r.w.d.rxLimit
+	if limit == nil || r.hold.on() {
+		return limit != nil
+	}
+	wait := limit.wait()
+	if wait > 0 {
+		r.hold.in(wait)
+	}
+	return wait > 0
+}
 
 // enough pops chains until the largest packet fits, and reports whether it does.
 // Otherwise the guest will kick.
 func (r *receiver) enough() bool {
-	for !r.broken {
-		if r.count > 0 && (!r.merge || r.room >= r.need || r.count == maxStash) {
-			return true
+	for r.count == 0 || r.merge && r.room < r.need && r.count < maxStash {
+		if !r.pop() {
+			return false
 		}
+	}
+	return true
+}
+
+// pop adds a chain to the stash. If there is none, the guest will kick.
+func (r *receiver) pop() bool {
+	for !r.broken {
 		c := &r.stash[(r.first+r.count)%maxStash]
 		ok, err := r.q.Pop(c)
+		if ok && err == nil && c.InLen() < r.w.d.header() {
+			err = errShortBuffer
+		}
 		switch {
 		case err != nil:
 			r.broken = true
 			r.w.fail(err)
-		case !ok:
-			if r.armed {
-				return false
-			}
-			r.armed = true
-			if !r.q.EnableKicks() {
-				return false
-			}
-		case c.InLen() < headerSize:
-			r.broken = true
-			r.w.fail(errShortBuffer)
-		default:
+		case ok:
 			r.count++
 			r.room += c.InLen()
 			if r.armed {
 				r.armed = false
 				r.q.DisableKicks()
+			}
+			return true
+		case r.armed:
+			return false
+		default:
+			r.armed = true
+			if !r.q.EnableKicks() {
+				return false
 			}
 		}
 	}
@@ -145,45 +204,61 @@ func ending(errno unix.Errno, events int16) error {
 	return nil
 }
 
-// gather lists the buffers of the stashed chains.
+// gather lists the buffers of the stashed chains, and a place for what does not fit.
 func (r *receiver) gather() []unix.Iovec {
 	v := r.vecs[:0]
+	r.taken = 0
 	for i := range r.count {
-		for _, b := range r.stash[(r.first+i)%maxStash].In {
-			if len(v) == maxVecs {
-				return v
-			}
-			iov := unix.Iovec{Base: &b[0]}
-			iov.SetLen(len(b))
-			v = append(v, iov)
+		c := &r.stash[(r.first+i)%maxStash]
+		if len(v)+len(c.In) >= maxVecs {
+			break
 		}
+		v = appendVecs(v, c.In)
+		r.taken += c.InLen()
 		if !r.merge {
 			break
 		}
 	}
+	v = append(v, unix.Iovec{Base: &r.spill[0], Len: 1})
 	return v
 }
 
 // accept completes the chains that a packet of n bytes filled, unless the guest does
 // not want it: then the next packet overwrites it.
 func (r *receiver) accept(n uint32) {
-	if n < headerSize {
+	switch {
+	case n < headerSize:
 		r.tally.drop(DropMalformed)
-		return
+	case n > r.taken:
+		r.tally.drop(DropTooLong)
+	case r.admit(r.shown, r.head(n), n):
+		r.w.d.rxLimit.charge(n - headerSize)
+		r.tally.count(n - headerSize)
+		r.finish(n)
 	}
-	if !r.w.d.linkUp.Load() {
+}
+
+// admit reports whether the guest gets a packet of n bytes. pieces are where an observer
+// finds it, and head how it begins, without its header.
+func (r *receiver) admit(pieces func() [][]byte, head []byte, n uint32) bool {
+	d := r.w.d
+	if !d.linkUp.Load() {
 		r.tally.drop(DropLinkDown)
-		return
+		return false
 	}
-	if o := r.w.d.observer.Load(); o != nil {
-		r.show(*o, n)
+	if o := d.observer.Load(); o != nil {
+		(*o).Packet(ToGuest, r.w.pair, pieces(), int(n))
+		clear(r.pieces)
 	}
-	if !r.w.d.filter.Load().pass(r.head(n)) {
+	if !d.filter.Load().pass(head) {
 		r.tally.drop(DropFiltered)
-		return
+		return false
 	}
-	r.tally.packets.add(1)
-	r.tally.bytes.add(uint64(n - headerSize))
+	return true
+}
+
+// finish completes the chains that n bytes fill.
+func (r *receiver) finish(n uint32) {
 	chains := r.chains(n)
 	var num [2]byte
 	binary.LittleEndian.PutUint16(num[:], uint16(chains))
@@ -222,16 +297,14 @@ func (r *receiver) head(n uint32) []byte {
 	return r.peek[headerSize:max(headerSize, min(got, int(n)))]
 }
 
-// show shows the packet of n bytes in the first buffers to an observer.
-func (r *receiver) show(o Observer, n uint32) {
-	p := r.pieces[:0]
+// shown lists the buffers of the stash.
+func (r *receiver) shown() [][]byte {
+	r.pieces = r.pieces[:0]
 	for i := range r.count {
-		p = append(p, r.stash[(r.first+i)%maxStash].In...)
+		r.pieces = append(r.pieces, r.stash[(r.first+i)%maxStash].In...)
 		if !r.merge {
 			break
 		}
 	}
-	o.Packet(ToGuest, r.w.pair, p, int(n))
-	clear(p)
-	r.pieces = p[:0]
+	return r.pieces
 }

@@ -18,8 +18,11 @@ type sender struct {
 	chains []queue.Chain // as many as a batch
 	count  int           // of them are to be sent
 	vecs   []unix.Iovec
+	pieces [][]byte
 	armed  bool // the guest kicks when it has more
 	full   bool // the link, until it says otherwise
+	hold   hold // the rate's, or that for more packets
+	late   bool // the latter has been
 	broken bool // by the guest
 
 	// ring sends batches in one system call. A link that was full once gets single packets, because
@@ -33,24 +36,28 @@ func (s *sender) init(w *worker, q *virtio.Queue) {
 	*s = sender{w: w, q: q, tally: &w.d.tallies[2*w.pair+1], chains: make([]queue.Chain, batch), results: make([]int32, batch), vecs: make([]unix.Iovec, 0, batchVecs)}
 }
 
+// idle reports whether the sender waits for something else than packets.
+func (s *sender) idle() bool { return s.full || s.broken || s.hold.on() }
+
 // pending reports whether send would find something to do.
-func (s *sender) pending() bool { return !s.full && !s.broken && (s.count > 0 || s.q.Pending()) }
+func (s *sender) pending() bool { return !s.idle() && (s.count > 0 || s.q.Pending()) }
 
 // arm has the guest kick, and reports whether there is something to send instead.
 func (s *sender) arm() bool {
-	if s.full || s.broken {
+	if s.idle() {
 		return false
 	}
 	if s.count > 0 {
 		return true
 	}
+	s.late = false
 	s.armed = true
 	return s.q.EnableKicks()
 }
 
 // send sends a batch of packets, and reports whether there was one.
 func (s *sender) send() bool {
-	if s.full || s.broken {
+	if s.idle() || s.delays() {
 		return false
 	}
 	s.fill()
@@ -62,12 +69,28 @@ func (s *sender) send() bool {
 	return n > 0
 }
 
+// delays reports whether packets are to wait for more of them.
+func (s *sender) delays() bool {
+	if s.w.d.txDelay == 0 || s.late || s.count == 0 && !s.q.Pending() {
+		return false
+	}
+	s.late = true // once that time has come, until there are none
+	s.q.DisableKicks()
+	s.hold.in(s.w.d.txDelay)
+	return true
+}
+
 // fill takes chains until the batch is full.
 func (s *sender) fill() {
-	for s.count < batch {
+	limit := s.w.d.txLimit
+	for s.count < s.w.d.txBurst {
+		if wait := limit.wait(); wait > 0 {
+			s.hold.in(wait)
+			return
+		}
 		c := &s.chains[s.count]
 		ok, err := s.q.Pop(c)
-		if err == nil && ok && c.OutLen() < headerSize {
+		if err == nil && ok && c.OutLen() < s.w.d.header() {
 			err = errShortHeader
 		}
 		if err != nil {
@@ -78,6 +101,7 @@ func (s *sender) fill() {
 			return
 		}
 		s.count++
+		limit.charge(c.OutLen() - s.w.d.header())
 		if s.armed {
 			s.armed = false
 			s.q.DisableKicks()
@@ -97,10 +121,10 @@ func (s *sender) transmit() int {
 		switch {
 		case down:
 			s.tally.drop(DropLinkDown)
-		case malformed(c):
+		case s.malformed(c):
 			s.tally.drop(DropMalformed)
 		default:
-			s.vecs = appendVecs(s.vecs[:0], c.Out)
+			s.vecs = appendVecs(s.vecs[:0], s.packet(c))
 			s.full = !s.sent(c, writev(s.w.fd, s.vecs))
 		}
 		if s.full {
@@ -121,16 +145,39 @@ func (s *sender) keep(n int) {
 }
 
 // malformed reports whether a chain can be no packet.
-func malformed(c *queue.Chain) bool { return c.OutLen() == headerSize || len(c.Out) > maxVecs }
+func (s *sender) malformed(c *queue.Chain) bool {
+	return c.OutLen() == s.w.d.header() || len(c.Out) >= maxVecs
+}
+
+// packet returns the pieces of a packet as the link has it: without what a header with a hash has more. They
+// are good until the next call.
+func (s *sender) packet(c *queue.Chain) [][]byte {
+	if s.w.d.header() == headerSize {
+		return c.Out
+	}
+	s.pieces = s.pieces[:0]
+	at := 0
+	for _, b := range c.Out {
+		head := min(len(b), max(0, headerSize-at))
+		tail := min(len(b), max(0, wideHeader-at))
+		at += len(b)
+		for _, part := range [][]byte{b[:head], b[tail:]} {
+			if len(part) > 0 {
+				s.pieces = append(s.pieces, part)
+			}
+		}
+	}
+	return s.pieces
+}
 
 // sent counts what became of a packet, and reports false if the link is full.
 func (s *sender) sent(c *queue.Chain, errno unix.Errno) bool {
 	switch errno {
 	case 0:
-		s.tally.packets.add(1)
-		s.tally.bytes.add(uint64(c.OutLen() - headerSize))
+		size := c.OutLen() - s.w.d.header()
+		s.tally.count(size)
 		if o := s.w.d.observer.Load(); o != nil {
-			(*o).Packet(FromGuest, s.w.pair, c.Out, int(c.OutLen()))
+			(*o).Packet(FromGuest, s.w.pair, s.packet(c), int(size+headerSize))
 		}
 		return true
 	case unix.EAGAIN, unix.EINTR, unix.ENOBUFS:

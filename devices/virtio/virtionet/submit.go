@@ -57,22 +57,22 @@ func (s *sender) prepare() (requests uint32) {
 		c := &s.chains[i]
 		s.results[i] = resLater
 		switch {
-		case malformed(c):
+		case s.malformed(c):
 			s.results[i] = resMalformed
 			continue
-		case len(c.Out) > cap(s.vecs)-len(s.vecs):
+		case len(c.Out) >= cap(s.vecs)-len(s.vecs):
 			continue
 		}
 		e, err := s.ring.Next()
 		if err != nil {
 			continue
 		}
-		if len(c.Out) == 1 {
+		if p := s.packet(c); len(p) == 1 {
 			e.Op = uring.OpWrite
-			e.SetBytes(c.Out[0])
+			e.SetBytes(p[0])
 		} else {
 			from := len(s.vecs)
-			s.vecs = appendVecs(s.vecs, c.Out)
+			s.vecs = appendVecs(s.vecs, p)
 			e.Op = uring.OpWritev
 			e.SetIovecs(s.vecs[from:])
 		}

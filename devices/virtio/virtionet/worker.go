@@ -91,7 +91,7 @@ func (w *worker) giveBack() {
 	for ; w.tx.count > 0; w.tx.count-- {
 		w.tx.q.Unpop(&w.tx.chains[w.tx.count-1])
 	}
-	w.rx.room, w.rx.got = 0, 0
+	w.rx.room, w.rx.got, w.rx.held = 0, 0, nil
 }
 
 // isDevice reports whether a descriptor is a tap's, and so takes every packet at once.
@@ -99,6 +99,9 @@ func isDevice(fd int) bool {
 	var st unix.Stat_t
 	return fd >= 0 && unix.Fstat(fd, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFCHR
 }
+
+// steered reports whether received packets are looked at before they are in the guest's buffers.
+func (w *worker) steered() bool { return w.d.features&featureHash != 0 || w.d.steering.Load() != nil }
 
 // fail breaks the device because of what the guest put into a ring.
 func (w *worker) fail(err error) { w.d.tell.NeedsReset(err) }
@@ -140,4 +143,17 @@ func (w *worker) sleep() {
 		}
 	}
 	w.pump.Watch(sourceLink, events)
+	w.pump.After(w.alarm())
+}
+
+// alarm returns when a wait ends, of which there may be several, and what is to be done then.
+func (w *worker) alarm() (time.Duration, func()) {
+	next := w.tx.hold.until
+	if other := w.rx.hold.until; next.IsZero() || !other.IsZero() && other.Before(next) {
+		next = other
+	}
+	if next.IsZero() {
+		return 0, nil
+	}
+	return time.Until(next), func() {}
 }
