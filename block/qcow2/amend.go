@@ -64,21 +64,30 @@ func (im *Image) changeHeader(what string, f func(*Header) error) error {
 		if err := im.setClean(); err != nil {
 			return err
 		}
-		old := im.hdr.clone()
-		if err := f(&im.hdr); err != nil {
-			return err
-		}
-		if _, err := im.hdr.encode(); err != nil {
-			im.hdr = old
-			return err
-		}
-		if err := im.writeHeader(); err != nil {
-			return err
-		}
-		return im.barrier()
+		return im.changeWhole(f)
 	})
 	if err != nil {
 		return fmt.Errorf("qcow2: %s: %w", what, err)
 	}
 	return nil
+}
+
+// changeWhole changes the header, as changeFields does.
+func (im *Image) changeWhole(f func(*Header) error) error {
+	old := im.hdr.clone()
+	if err := f(&im.hdr); err != nil {
+		return err
+	}
+	if _, err := im.hdr.encode(); err != nil {
+		im.hdr = old
+		return err
+	}
+	err := im.writeHeader()
+	if err == nil {
+		err = im.barrier()
+	}
+	if err != nil {
+		im.hdr, im.doubt = old, true
+	}
+	return err
 }

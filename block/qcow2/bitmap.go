@@ -248,15 +248,15 @@ func (im *Image) replaceBitmaps(dir, old []bitmapEntry) error {
 	if err := im.settle(); err != nil {
 		return err
 	}
-	im.hdr.bitmaps = x
-	im.hdr.Autoclear &^= AutoclearBitmaps
-	if x.count > 0 {
-		im.hdr.Autoclear |= AutoclearBitmaps
-	}
-	if err := im.writeHeader(); err != nil {
-		return err
-	}
-	if err := im.barrier(); err != nil {
+	err := im.changeWhole(func(h *Header) error {
+		h.bitmaps = x
+		h.Autoclear &^= AutoclearBitmaps
+		if x.count > 0 {
+			h.Autoclear |= AutoclearBitmaps
+		}
+		return nil
+	})
+	if err != nil {
 		return err
 	}
 	im.own(x.off, g.clusters(x.size), OverlapBitmaps)

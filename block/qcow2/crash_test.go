@@ -3,50 +3,83 @@ package qcow2
 import (
 	"bytes"
 	"encoding/binary"
-	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
+	"sync"
 	"testing"
 )
 
-// logged is a write that storage got.
+// device is what loses power: a file, or an image's file and its data file, and what they
+// were told, in order.
+type device struct {
+	mu  sync.Mutex
+	log []logged
+}
+
+// logged is a write that a file of a device got.
 type logged struct {
+	file  int // negative for a mark
 	off   int64
 	data  []byte // nil for a flush or a truncation
 	size  int64  // of a truncation
 	flush bool
+	done  int // how much was in the log when it returned
 }
 
-// logStorage remembers what it was told, in order.
+// pos marks a place in the log, and returns how much is there then.
+func (d *device) pos() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.log = append(d.log, logged{file: -1})
+	return len(d.log)
+}
+
+// put lists l while f does it.
+func (d *device) put(l logged, f func() error) error {
+	d.mu.Lock()
+	i := len(d.log)
+	d.log = append(d.log, l)
+	d.mu.Unlock()
+	if !l.flush {
+		runtime.Gosched() // others may come before it is done
+	}
+	err := f()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.log[i].done = len(d.log)
+	return err
+}
+
+// logStorage is a file of a device.
 type logStorage struct {
 	*memStorage
-	log []logged
+	dev  *device
+	file int
 }
 
 func (s *logStorage) Writev(off int64, v [][]byte) error {
-	s.log = append(s.log, logged{off: off, data: slices.Concat(v...)})
-	return s.memStorage.Writev(off, v)
+	return s.dev.put(logged{file: s.file, off: off, data: slices.Concat(v...)}, func() error { return s.memStorage.Writev(off, v) })
 }
 
 func (s *logStorage) WriteZeroes(off, n int64, unmap bool) error {
-	s.log = append(s.log, logged{off: off, data: make([]byte, n)})
-	return s.memStorage.WriteZeroes(off, n, unmap)
+	return s.dev.put(logged{file: s.file, off: off, data: make([]byte, n)}, func() error { return s.memStorage.WriteZeroes(off, n, unmap) })
 }
 
 func (s *logStorage) Discard(off, n int64) error {
-	return s.WriteZeroes(off, n, true)
+	n = min(n, max(s.Size()-off, 0))
+	return s.dev.put(logged{file: s.file, off: off, data: make([]byte, n)}, func() error { return s.memStorage.Discard(off, n) })
 }
 
 func (s *logStorage) Truncate(size int64) error {
-	s.log = append(s.log, logged{size: size, off: -1})
-	return s.memStorage.Truncate(size)
+	return s.dev.put(logged{file: s.file, size: size, off: -1}, func() error { return s.memStorage.Truncate(size) })
 }
 
 func (s *logStorage) Flush() error {
-	s.log = append(s.log, logged{flush: true})
-	return nil
+	return s.dev.put(logged{file: s.file, flush: true}, func() error { return nil })
 }
 
+// apply does to m what was logged; with rng only a part of it, and its sectors one by one.
 func (l logged) apply(m *memStorage, rng *rand.Rand) {
 	switch {
 	case l.flush:
@@ -78,229 +111,211 @@ func (m *memStorage) clone() *memStorage {
 	return c
 }
 
-// sectors is what the sectors of a disk may hold after a crash.
-type sectors struct {
-	events []event
-	size   int64
-}
-
-// event is a guest's write of a value, or a flush that returned.
-type event struct {
-	start  int // in the log
-	end    int
-	off, n int64
-	value  uint64
-	flush  bool
-}
-
-// allowed lists the values of each sector if the log ends at k.
-func (s *sectors) allowed(k int) [][]uint64 {
-	a := make([][]uint64, s.size/512)
-	for i := range a {
-		a[i] = []uint64{0}
+// replay has the device lose power at so many points of the log behind created, and calls f
+// with what its files hold then, and with how far it came.
+func (d *device) replay(created, cuts int, rng *rand.Rand, f func(files [2]*memStorage, k int) error) error {
+	base := [2]*memStorage{newMem(nil), newMem(nil)}
+	var pending [2][]int
+	left := len(d.log) - created
+	for k := range len(d.log) + 1 {
+		if k >= created {
+			// A cut comes as often before each of the writes that are left.
+			if rng.IntN(left+1) < cuts {
+				cuts--
+				files := [2]*memStorage{base[0].clone(), base[1].clone()}
+				for i, l := range pending {
+					for _, p := range l {
+						d.log[p].apply(files[i], rng)
+					}
+				}
+				if err := f(files, k); err != nil {
+					return err
+				}
+			}
+			left--
+		}
+		if k == len(d.log) {
+			return nil
+		}
+		l := d.log[k]
+		if l.file < 0 {
+			continue
+		}
+		if !l.flush {
+			pending[l.file] = append(pending[l.file], k)
+			continue
+		}
+		pending[l.file] = slices.DeleteFunc(pending[l.file], func(p int) bool {
+			if d.log[p].done > k {
+				return false
+			}
+			d.log[p].apply(base[l.file], nil)
+			return true
+		})
 	}
-	for _, e := range s.events {
-		switch {
-		case e.flush && e.end <= k:
-			for i := range a {
-				a[i] = a[i][len(a[i])-1:]
+	return nil
+}
+
+// model is what a disk may hold after a crash.
+type model struct {
+	mu     sync.Mutex
+	size   int64 // at first
+	first  uint64
+	events []event
+	now    []uint64 // of each sector
+	disk   int64    // size now
+	snaps  map[string]*snapState
+}
+
+// event is something that a guest or an operator did.
+type event struct {
+	start, end int   // in the log
+	off, n     int64 // what was written
+	value      uint64
+	sure       bool     // it is durable once it has ended
+	durable    int      // what ended by then is, too
+	size       int64    // of the disk from then on, 0 as before
+	all        []uint64 // what the disk holds from then on
+	bitmaps    *bitmapState
+}
+
+// bitmapState says which bitmaps there are: none, or two that are filled with a byte.
+type bitmapState struct {
+	fill int // -1 for none
+	used bool
+}
+
+// snapState is what a snapshot holds; all of it is known only if nobody wrote meanwhile.
+type snapState struct {
+	values         []uint64
+	size           int64
+	created        int // in the log, as are the others; 0 for not yet
+	drop, dropped  int
+	nothingIsKnown bool
+}
+
+func newModel(size int64, first uint64) *model {
+	return &model{size: size, first: first, disk: size, now: slices.Repeat([]uint64{first}, int(size/512)), snaps: map[string]*snapState{}}
+}
+
+// happened notes an event.
+func (m *model) happened(e event) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.events = append(m.events, e)
+	e.each(len(m.now), func(i int) { m.now[i] = e.at(i) })
+	if e.size > 0 {
+		m.disk = e.size
+		for int64(len(m.now)) < e.size/512 {
+			m.now = append(m.now, 0)
+		}
+	}
+}
+
+// each calls f for the sectors, of so many, that an event is about.
+func (e *event) each(sectors int, f func(i int)) {
+	lo, hi := e.off/512, (e.off+e.n)/512
+	if e.size > 0 {
+		lo, hi = e.size/512, int64(sectors)
+	}
+	if e.all != nil {
+		lo = 0
+	}
+	for i := lo; i < min(hi, int64(sectors)); i++ {
+		f(int(i))
+	}
+}
+
+// at is what an event leaves in a sector.
+func (e *event) at(i int) uint64 {
+	if i < len(e.all) {
+		return e.all[i]
+	}
+	return e.value
+}
+
+// maybe is what there may be after a crash.
+type maybe struct {
+	sectors [][]uint64
+	sizes   []int64
+	bitmaps []bitmapState
+}
+
+// allowed lists what there may be if the log ends at k.
+func (m *model) allowed(k int) maybe {
+	durable, most := 0, m.size
+	for _, e := range m.events {
+		if e.end <= k {
+			durable = max(durable, e.durable)
+		}
+		most = max(most, e.size)
+	}
+	a := maybe{make([][]uint64, most/512), []int64{m.size}, []bitmapState{{fill: -1}}}
+	for i := range a.sectors {
+		a.sectors[i] = []uint64{0}
+		if int64(i) < m.size/512 {
+			a.sectors[i][0] = m.first
+		}
+	}
+	for _, e := range m.events {
+		if e.start >= k {
+			continue
+		}
+		sure := e.end <= durable || e.sure && e.end <= k
+		e.each(len(a.sectors), func(i int) {
+			if !sure && e.size > 0 {
+				a.sectors[i] = append(a.sectors[i], m.first) // on its way out
 			}
-		case !e.flush && e.start < k:
-			for i := e.off / 512; i < (e.off+e.n)/512; i++ {
-				a[i] = append(a[i], e.value)
+			a.sectors[i] = with(a.sectors[i], e.at(i), sure)
+		})
+		if e.size > 0 {
+			a.sizes = with(a.sizes, e.size, sure)
+		}
+		if e.bitmaps != nil {
+			if !sure && !e.bitmaps.used {
+				a.bitmaps = append(a.bitmaps, bitmapState{fill: -1}) // the old ones are given up first
 			}
+			a.bitmaps = with(a.bitmaps, *e.bitmaps, sure)
 		}
 	}
 	return a
+}
+
+// with adds a value that may be there, or replaces the others by one that must.
+func with[T any](l []T, v T, sure bool) []T {
+	if sure {
+		l = l[:0]
+	}
+	return append(l, v)
 }
 
 func sectorData(n int64, value uint64) []byte {
 	return bytes.Repeat(binary.BigEndian.AppendUint64(nil, value), int(n/8))
 }
 
-// crashRun makes a log of random operations.
-func crashRun(t *testing.T, o CreateOptions, rng *rand.Rand, steps int, snaps bool) (*logStorage, *sectors) {
-	t.Helper()
-	s := &logStorage{memStorage: newMem(nil)}
-	if err := Create(s, nil, o); err != nil {
-		t.Fatal(err)
-	}
-	s.log = append(s.log, logged{flush: true})
-	im, err := Open(s, Options{L2CacheSize: 1024, DiscardRequest: true, DiscardOther: true, DiscardSnapshot: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	d := &disk{im: im, want: make([]byte, o.Size), rng: rng}
-	m := &sectors{size: o.Size}
-	for i := range steps {
-		if err := crashStep(d, s, m, uint64(i+1), snaps); err != nil {
-			t.Fatalf("step %d: %v", i, err)
-		}
-	}
-	if err := im.Close(); err != nil {
-		t.Fatal(err)
-	}
-	m.events = append(m.events, event{flush: true, end: len(s.log)})
-	return s, m
-}
-
-func crashStep(d *disk, s *logStorage, m *sectors, value uint64, snaps bool) error {
-	off, n := d.pick()
-	off, n = off&^511, max(n&^511, 512)
-	e := event{start: len(s.log), off: off, n: n, value: value}
-	var err error
-	switch op := d.rng.IntN(20); {
-	case op < 10:
-		err = d.im.Writev(off, [][]byte{sectorData(n, value)}, 0)
-	case op < 12:
-		cs := d.im.geo.clusterSize
-		e.off, e.n = off/cs*cs, min(cs, m.size-off/cs*cs)
-		err = d.im.Writev(e.off, [][]byte{sectorData(e.n, value)}, Compressed)
-	case op < 14:
-		e.value = 0
-		err = d.im.WriteZeroes(off, n, MayUnmap)
-	case op < 16:
-		cs := d.im.geo.clusterSize
-		e.off, e.n, e.value = off/cs*cs, min((n+cs-1)/cs*cs, m.size-off/cs*cs), 0
-		err = d.im.Discard(e.off, e.n)
-	case op == 16 && snaps && len(d.im.snaps) < 3:
-		_, err = d.im.CreateSnapshot(Snapshot{Name: fmt.Sprint(value)})
-		e.flush = true
-	case op == 17 && snaps && len(d.im.snaps) > 0:
-		err = d.im.DeleteSnapshot(d.im.snaps[d.rng.IntN(len(d.im.snaps))].ID)
-		e.flush = true
-	default:
-		e.flush = true
-		err = d.im.Flush()
-	}
-	e.end = len(s.log)
-	m.events = append(m.events, e)
-	return err
-}
-
-// afterCrash checks an image that a crash left after k entries of the log.
-func afterCrash(img *memStorage, allowed [][]uint64) error {
-	im, err := Open(img, Options{})
-	if err != nil {
-		return fmt.Errorf("open: %w", err)
-	}
-	defer im.Close()
-	res, err := im.Check(0)
-	if err != nil || res.Corruptions+res.Errors > 0 {
-		return fmt.Errorf("check: %+v, %v", res, err)
-	}
-	b := make([]byte, 512)
-	for i, values := range allowed {
-		if err := im.Readv(int64(i)*512, [][]byte{b}); err != nil {
-			return err
-		}
-		got := binary.BigEndian.Uint64(b)
-		if !slices.Contains(values, got) || !bytes.Equal(b, sectorData(512, got)) {
-			return fmt.Errorf("sector %d holds %x..., allowed are %v", i, b[:16], values)
-		}
-	}
-	if res, err = im.Check(FixAll); err != nil || res.Corruptions+res.Errors+res.Leaks > 0 {
-		return fmt.Errorf("repair: %+v, %v", res, err)
-	}
-	return nil
-}
-
-func TestCrash(t *testing.T) {
-	for _, c := range []struct {
-		name  string
-		o     CreateOptions
-		snaps bool
-	}{
-		{"512", CreateOptions{ClusterSize: 512, Size: 256 << 10, RefcountBits: 64}, false},
-		{"v2", CreateOptions{ClusterSize: 4096, Size: 1 << 20, Compat: "0.10"}, false},
-		{"4k", CreateOptions{ClusterSize: 4096, Size: 1 << 20, RefcountBits: 8}, false},
-		{"lazy", CreateOptions{ClusterSize: 1024, Size: 512 << 10, LazyRefcounts: true}, false},
-		{"extended", CreateOptions{ClusterSize: 16384, Size: 2 << 20, ExtendedL2: true}, false},
-		{"snapshots", CreateOptions{ClusterSize: 1024, Size: 256 << 10}, true},
-		{"lazy snapshots", CreateOptions{ClusterSize: 1024, Size: 256 << 10, LazyRefcounts: true}, true},
+// TestModel has the model itself tell what may be from what may not.
+func TestModel(t *testing.T) {
+	m := newModel(1024, 9)
+	m.happened(event{start: 1, end: 3, n: 512, value: 1})
+	m.happened(event{start: 4, end: 6, n: 1024, value: 2})
+	m.happened(event{start: 6, end: 8, durable: 6})
+	m.happened(event{start: 9, end: 12, size: 512, durable: 12})
+	m.happened(event{start: 12, end: 14, size: 1536, durable: 14})
+	for k, want := range map[int][3][]uint64{
+		0:  {{9}, {9}, {0}},
+		2:  {{9, 1}, {9}, {0}},
+		7:  {{9, 1, 2}, {9, 2}, {0}},
+		8:  {{2}, {2}, {0}},
+		10: {{2}, {2, 9, 0}, {0, 9, 0}},
+		12: {{2}, {0}, {0}},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			for seed := range uint64(4) {
-				rng := rand.New(rand.NewPCG(seed, 2))
-				s, m := crashRun(t, c.o, rng, 150, c.snaps)
-				replay(t, s, m, rng, seed)
-			}
-		})
-	}
-}
-
-// replay has the machine crash at many points of the log.
-func replay(t *testing.T, s *logStorage, m *sectors, rng *rand.Rand, seed uint64) {
-	t.Helper()
-	base, pending := newMem(nil), 0
-	created := m.events[0].start
-	for k, l := range s.log {
-		if k >= created && rng.IntN(6) == 0 {
-			img := base.clone()
-			for _, p := range s.log[pending:k] {
-				p.apply(img, rng)
-			}
-			if err := afterCrash(img, m.allowed(k)); err != nil {
-				t.Fatalf("seed %d, crash after %d of %d writes: %v", seed, k, len(s.log), err)
+		for i, got := range m.allowed(k).sectors {
+			if !slices.Equal(got, want[i]) {
+				t.Errorf("after %d, sector %d: %v, want %v", k, i, got, want[i])
 			}
 		}
-		if l.flush {
-			for _, p := range s.log[pending:k] {
-				p.apply(base, nil)
-			}
-			pending = k
-		}
 	}
-}
-
-// TestCrashWhole has crashes during what concerns the image as a whole.
-func TestCrashWhole(t *testing.T) {
-	for _, o := range []CreateOptions{
-		{ClusterSize: 512, RefcountBits: 64, Size: 128 << 10}, {ClusterSize: 4096, Size: 1 << 20}, {ClusterSize: 16384, Size: 1 << 20, ExtendedL2: true, LazyRefcounts: true},
-	} {
-		for seed := range uint64(3) {
-			rng := rand.New(rand.NewPCG(seed, 6))
-			s := &logStorage{memStorage: newMem(nil)}
-			if err := Create(s, nil, o); err != nil {
-				t.Fatal(err)
-			}
-			m := &sectors{events: []event{{start: len(s.log)}}}
-			d := &disk{im: mustOpen(t, s, Options{L2CacheSize: 1024, DiscardOther: true}), want: make([]byte, o.Size), rng: rng}
-			for i := range 60 {
-				if err := wholeStep(d, i); err != nil {
-					t.Fatalf("step %d: %v", i, err)
-				}
-			}
-			mustClose(t, d.im)
-			replay(t, s, m, rng, seed)
-		}
+	if got := m.allowed(13).sizes; !slices.Equal(got, []int64{512, 1536}) {
+		t.Errorf("sizes %v", got)
 	}
-}
-
-func wholeStep(d *disk, i int) error {
-	im := d.im
-	switch op := d.rng.IntN(9); {
-	case op == 0 && len(im.snaps) < 3:
-		_, err := im.CreateSnapshot(Snapshot{Name: fmt.Sprint(i)})
-		return err
-	case op == 1 && len(im.snaps) > 0:
-		return im.DeleteSnapshot(im.snaps[0].ID)
-	case op == 2 && len(im.snaps) > 0 && im.hdr.bitmaps.count == 0:
-		err := im.ApplySnapshot(im.snaps[d.rng.IntN(len(im.snaps))].ID)
-		d.want = make([]byte, im.Size())
-		return err
-	case op == 3:
-		bits := bytes.Repeat([]byte{byte(i)}, int(im.bitmapBytes(9)))
-		if d.rng.IntN(2) == 0 {
-			return im.StoreBitmaps(nil)
-		}
-		return im.StoreBitmaps([]Bitmap{{Name: fmt.Sprint(i), Granularity: 512, Bits: bits}, {Name: "b", Granularity: 512, Bits: bits}})
-	case op == 4 && im.hdr.bitmaps.count == 0:
-		size := (d.rng.Int64N(400) + 1) << 10
-		d.want = make([]byte, size)
-		return im.Truncate(size, []string{PreallocOff, PreallocMetadata}[map[bool]int{true: d.rng.IntN(2)}[size > im.Size()]])
-	}
-	off, n := d.pick()
-	return im.Writev(off, [][]byte{make([]byte, n)}, 0)
 }

@@ -3,10 +3,13 @@ package qcow2
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"sync/atomic"
 	"testing"
+
+	"hv/test/hvrun"
 )
 
 var errFault = errors.New("injected")
@@ -108,7 +111,7 @@ func TestFaults(t *testing.T) {
 // TestFaultsWhole does the same to snapshots, bitmaps and resizing: what fails there leaves
 // an image that repair makes good.
 func TestFaultsWhole(t *testing.T) {
-	for seed := range uint64(20) {
+	for seed := range uint64(hvrun.Count(20, 400)) {
 		f := &faulty{memStorage: newMem(nil), rng: rand.New(rand.NewPCG(seed, 9))}
 		if err := Create(f, nil, CreateOptions{ClusterSize: 1024, Size: 256 << 10}); err != nil {
 			t.Fatal(err)
@@ -133,6 +136,34 @@ func TestFaultsWhole(t *testing.T) {
 		mustClose(t, im)
 		mustClose(t, mustOpen(t, f, Options{}))
 	}
+}
+
+// wholeStep does an operation on the image as a whole, or writes.
+func wholeStep(d *disk, i int) error {
+	im := d.im
+	switch op := d.rng.IntN(9); {
+	case op == 0 && len(im.snaps) < 3:
+		_, err := im.CreateSnapshot(Snapshot{Name: fmt.Sprint(i)})
+		return err
+	case op == 1 && len(im.snaps) > 0:
+		return im.DeleteSnapshot(im.snaps[0].ID)
+	case op == 2 && len(im.snaps) > 0 && im.hdr.bitmaps.count == 0:
+		err := im.ApplySnapshot(im.snaps[d.rng.IntN(len(im.snaps))].ID)
+		d.want = make([]byte, im.Size())
+		return err
+	case op == 3:
+		bits := bytes.Repeat([]byte{byte(i)}, int(im.bitmapBytes(9)))
+		if d.rng.IntN(2) == 0 {
+			return im.StoreBitmaps(nil)
+		}
+		return im.StoreBitmaps([]Bitmap{{Name: fmt.Sprint(i), Granularity: 512, Bits: bits}, {Name: "b", Granularity: 512, Bits: bits}})
+	case op == 4 && im.hdr.bitmaps.count == 0:
+		size := (d.rng.Int64N(400) + 1) << 10
+		d.want = make([]byte, size)
+		return im.Truncate(size, []string{PreallocOff, PreallocMetadata}[map[bool]int{true: d.rng.IntN(2)}[size > im.Size()]])
+	}
+	off, n := d.pick()
+	return im.Writev(off, [][]byte{make([]byte, n)}, 0)
 }
 
 // discards counts what is passed on.

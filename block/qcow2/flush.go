@@ -38,6 +38,9 @@ func (im *Image) flushStorage() error {
 // writeBack writes what is cached, each step after what it depends on. The last step need
 // not be durable when it returns.
 func (im *Image) writeBack() error {
+	if err := im.affirm(); err != nil {
+		return fmt.Errorf("write header: %w", err)
+	}
 	if err := im.storeRefs(); err != nil {
 		return fmt.Errorf("write refcounts: %w", err)
 	}

@@ -126,10 +126,11 @@ type Image struct {
 	closed chan struct{}
 	ticker sync.WaitGroup
 
-	mu   sync.Mutex // guards what follows
-	cond *sync.Cond // of mu: an allocation, request or exclusive operation has ended
-	hdr  Header
-	l1   []uint64
+	mu    sync.Mutex // guards what follows
+	cond  *sync.Cond // of mu: an allocation, request or exclusive operation has ended
+	hdr   Header
+	doubt bool // storage may have another header
+	l1    []uint64
 	l1Dirty
 	refs      refcounts
 	l2        cache

@@ -227,14 +227,16 @@ func (im *Image) growRefTable(need int64) error {
 		return errors.New("refcount table would be too large")
 	}
 	old, oldLen := im.hdr.RefTableOffset, int64(im.hdr.RefTableClusters)
-	saved := im.refs.table
+	saved, dirty := im.refs.table, im.refs.dirty
 	im.refs.table = make([]uint64, k<<g.clusterBits/8)
 	copy(im.refs.table, saved)
 	at, err := im.bulkAt(first, m, k)
-	if err != nil {
-		return err
+	if err == nil {
+		err = im.moveRefTable(at<<g.clusterBits, k)
 	}
-	if err := im.moveRefTable(at<<g.clusterBits, k); err != nil {
+	if err != nil {
+		im.dropBlocks(first)
+		im.refs.table, im.refs.dirty = saved, dirty
 		return fmt.Errorf("move refcount table: %w", err)
 	}
 	im.disown(old, oldLen, OverlapRefTable)
@@ -254,14 +256,23 @@ func (im *Image) moveRefTable(off, clusters int64) error {
 	if err := im.barrier(); err != nil {
 		return err
 	}
-	im.own(off, clusters, OverlapRefTable)
-	im.refs.dirty = l1Dirty{}
-	im.hdr.RefTableOffset, im.hdr.RefTableClusters = off, uint32(clusters)
 	im.event(EventRefblockAllocSwitchTable)
-	if err := im.writeField(48, 60); err != nil {
+	if err := im.changeFields(48, 60, func(h *Header) { h.RefTableOffset, h.RefTableClusters = off, uint32(clusters) }); err != nil {
 		return err
 	}
-	return im.barrier()
+	im.own(off, clusters, OverlapRefTable)
+	im.refs.dirty = l1Dirty{}
+	return nil
+}
+
+// dropBlocks forgets the refcount blocks from index first on.
+func (im *Image) dropBlocks(first int64) {
+	for _, e := range im.refs.table[first:] {
+		if off := int64(e & refOffsetMask); off != 0 {
+			im.refs.cache.drop(off)
+			im.disown(off, 1, OverlapRefBlock)
+		}
+	}
 }
 
 // storeBlock writes a refcount block back.

@@ -3,6 +3,7 @@ package qcow2
 import (
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // Truncate changes the size of the disk. What is added reads as zeroes and is allocated as
@@ -22,19 +23,35 @@ func (im *Image) Truncate(size int64, prealloc string) error {
 		switch {
 		case im.hdr.Version < 3 && len(im.snaps) > 0:
 			return errors.New("can't resize a version 2 image which has snapshots")
-		case im.hdr.bitmaps.count > 0 && size != old:
-			return errors.New("can't resize an image with stored bitmaps; load and remove them first")
 		case size < old && prealloc != PreallocOff:
 			return errors.New("preallocation can't be used for shrinking an image")
-		case size < old:
+		}
+		if err := im.bitmapsInUse(); err != nil && size != old {
+			return err
+		}
+		if size < old {
 			return im.shrink(size)
 		}
-		return im.grow(old, size, prealloc)
+		err := im.grow(old, size, prealloc)
+		if err != nil {
+			im.size.Store(im.hdr.Size)
+		}
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("qcow2: resize: %w", err)
 	}
 	return nil
+}
+
+// bitmapsInUse returns an error unless all stored bitmaps are in use: what is stored of those
+// has no meaning any more, and so may have another length than the disk.
+func (im *Image) bitmapsInUse() error {
+	dir, err := im.readBitmapDir()
+	if slices.ContainsFunc(dir, func(d bitmapEntry) bool { return d.flags&bitmapInUse == 0 }) {
+		err = errors.New("can't resize an image with stored bitmaps; load them first")
+	}
+	return err
 }
 
 func (im *Image) grow(old, size int64, prealloc string) error {
@@ -65,11 +82,11 @@ func (im *Image) setSize(size int64) error {
 	if err := im.settle(); err != nil {
 		return err
 	}
-	im.setSizes(size)
-	if err := im.writeField(24, 32); err != nil {
+	if err := im.changeFields(24, 32, func(h *Header) { h.Size = size }); err != nil {
 		return err
 	}
-	return im.barrier()
+	im.setSizes(size)
+	return nil
 }
 
 func (im *Image) setSizes(size int64) {
@@ -147,9 +164,9 @@ func (im *Image) moveL1(l1 []uint64, size int64) error {
 		return err
 	}
 	old, n := h.L1Offset, g.clusters(int64(h.L1Size)*8)
-	h.L1Offset, h.L1Size, h.Size = off, uint32(len(l1)), size
 	im.event(EventL1GrowActivateTable)
-	if err := im.writeField(24, 48); err != nil {
+	set := func(h *Header) { h.L1Offset, h.L1Size, h.Size = off, uint32(len(l1)), size }
+	if err := im.changeFields(24, 48, set); err != nil {
 		return err
 	}
 	im.own(off, g.clusters(int64(len(l1))*8), OverlapActiveL1)
@@ -158,7 +175,7 @@ func (im *Image) moveL1(l1 []uint64, size int64) error {
 		im.disown(old, n, OverlapActiveL1)
 		im.free(old, n)
 	}
-	return im.settle()
+	return nil
 }
 
 // preallocate gives host clusters to what has none in [from, size).

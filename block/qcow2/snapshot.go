@@ -68,14 +68,11 @@ func (im *Image) CreateSnapshot(s Snapshot) (Snapshot, error) {
 		if len(im.snaps) >= maxSnapshots {
 			return errors.New("too many snapshots")
 		}
-		if full, err := im.refcountsFull(); err != nil || full {
-			return errors.Join(err, errors.New("a refcount would overflow"))
-		}
 		s.ID, s.DiskSize, s.extra = im.nextID(), im.Size(), nil
 		if s.Date.IsZero() {
 			s.Date = time.Now()
 		}
-		if err := im.walk(im.l1, im.refUp); err != nil {
+		if err := im.refUp(im.l1); err != nil {
 			return err
 		}
 		if err := im.refreshCopied(); err != nil {
@@ -148,9 +145,6 @@ func (im *Image) ApplySnapshot(key string) error {
 		if im.hdr.bitmaps.count > 0 && s.DiskSize != im.Size() {
 			return errors.New("the snapshot has another size, and there are stored bitmaps")
 		}
-		if full, err := im.refcountsFull(); err != nil || full {
-			return errors.Join(err, errors.New("a refcount would overflow"))
-		}
 		l1, err := im.readTable(s.l1Offset, int64(s.l1Size))
 		if err != nil {
 			return err
@@ -164,7 +158,7 @@ func (im *Image) ApplySnapshot(key string) error {
 
 // switchTo makes a copy of a snapshot's L1 table the active one.
 func (im *Image) switchTo(l1 []uint64, size int64) error {
-	if err := im.walk(l1, im.refUp); err != nil {
+	if err := im.refUp(l1); err != nil {
 		return err
 	}
 	old := im.l1
@@ -173,13 +167,13 @@ func (im *Image) switchTo(l1 []uint64, size int64) error {
 	}
 	im.setSizes(size)
 	im.l2.reset()
+	if err := im.findOwned(); err != nil {
+		return err
+	}
 	if err := im.walk(old, im.refDown); err != nil {
 		return err
 	}
 	if err := im.settle(); err != nil {
-		return err
-	}
-	if err := im.findOwned(); err != nil {
 		return err
 	}
 	return im.refreshCopied()
@@ -212,14 +206,37 @@ func OpenSnapshot(file Storage, opt Options, key string) (*Image, error) {
 // reference is a run of clusters that a table refers to.
 type reference func(off, n int64) error
 
-func (im *Image) refUp(off, n int64) error {
-	for c := off >> im.geo.clusterBits; n > 0; c, n = c+1, n-1 {
-		if err := im.addRef(c); err != nil {
-			return err
+// refUp counts up what an L1 table refers to, or nothing if that fails.
+func (im *Image) refUp(l1 []uint64) error {
+	done := int64(0)
+	err := im.walk(l1, func(off, n int64) error {
+		for c := off >> im.geo.clusterBits; n > 0; c, n = c+1, n-1 {
+			if err := im.addRef(c); err != nil {
+				return err
+			}
+			done++
 		}
+		return nil
+	})
+	if err == nil || done == 0 {
+		return err
 	}
-	return nil
+	undone := im.walk(l1, func(off, n int64) error {
+		n = min(n, done)
+		im.freeAs(off, n, freedOther)
+		if done -= n; done == 0 {
+			return errUndone
+		}
+		return nil
+	})
+	if errors.Is(undone, errUndone) {
+		undone = nil
+	}
+	return errors.Join(err, undone)
 }
+
+// errUndone ends a walk before the end.
+var errUndone = errors.New("undone")
 
 func (im *Image) refDown(off, n int64) error {
 	im.freeAs(off, n, freedSnapshot)
@@ -267,37 +284,6 @@ func (im *Image) walkEntry(e entry, f reference) error {
 		return fmt.Errorf("%w: cluster allocation offset %#x unaligned", ErrCorrupt, e.host())
 	}
 	return f(e.host(), 1)
-}
-
-// refcountsFull tells whether a cluster of the disk has as many references as can be counted.
-func (im *Image) refcountsFull() (bool, error) {
-	if im.geo.refOrder >= 4 {
-		return false, nil // more than there can be snapshots, but for hostile images
-	}
-	full := false
-	look := func(off, n int64) error {
-		for c := off >> im.geo.clusterBits; n > 0; c, n = c+1, n-1 {
-			v, err := im.refcount(c)
-			if err != nil {
-				return err
-			}
-			full = full || v >= im.geo.refMax
-		}
-		return nil
-	}
-	if err := im.walk(im.l1, look); err != nil {
-		return false, err
-	}
-	for _, s := range im.snaps {
-		l1, err := im.readTable(s.l1Offset, int64(s.l1Size))
-		if err == nil {
-			err = im.walk(l1, look)
-		}
-		if err != nil {
-			return false, err
-		}
-	}
-	return full, nil
 }
 
 // refreshCopied has the copied flags of the active tables agree with the refcounts. The

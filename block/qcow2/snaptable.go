@@ -155,11 +155,7 @@ func (im *Image) writeSnapshots(l []Snapshot) error {
 		return err
 	}
 	old, n := h.SnapshotsOffset, g.clusters(im.snapBytes())
-	h.SnapshotsOffset, h.NumSnapshots = off, uint32(len(l))
-	if err := im.writeField(60, 72); err != nil {
-		return err
-	}
-	if err := im.barrier(); err != nil {
+	if err := im.changeFields(60, 72, func(h *Header) { h.SnapshotsOffset, h.NumSnapshots = off, uint32(len(l)) }); err != nil {
 		return err
 	}
 	if n > 0 {

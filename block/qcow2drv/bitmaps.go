@@ -97,15 +97,15 @@ func (d *Driver) ClusterSize() int64 {
 	return 1 << h.ClusterBits
 }
 
-// dropStored has the image forget the bitmaps that are in memory, and will be stored when it
-// is closed: those on the medium have the old size.
-func (d *Driver) dropStored() error {
+// resizable returns an error if there are bitmaps that can't follow the disk's size. The
+// others are in memory, and are stored when the image is closed.
+func (d *Driver) resizable() error {
+	if !d.lost {
+		return nil
+	}
 	stored, err := d.image.StoredBitmaps()
-	if err != nil || len(stored) == 0 {
-		return err
+	if len(stored) > 0 {
+		err = errors.New("Cannot resize an image with inconsistent bitmaps")
 	}
-	if d.lost {
-		return errors.New("Cannot resize an image with inconsistent bitmaps")
-	}
-	return d.image.StoreBitmaps(nil)
+	return err
 }

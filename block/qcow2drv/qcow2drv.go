@@ -144,7 +144,7 @@ func (d *Driver) BlockStatus(off, n int64) (graph.Extent, error) {
 
 // Truncate changes the size of the disk.
 func (d *Driver) Truncate(size int64) error {
-	if err := d.dropStored(); err != nil {
+	if err := d.resizable(); err != nil {
 		return wrap(err)
 	}
 	return wrap(d.image.Truncate(size, qcow2.PreallocOff))
