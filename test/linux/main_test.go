@@ -13,7 +13,7 @@ import (
 )
 
 // assets are made on this machine and seen in the bed under the same paths.
-var assets = struct{ dir, kernel, vmlinux, initrd, image string }{}
+var assets = struct{ dir, kernel, vmlinux, initrd, fio, image string }{}
 
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -39,6 +39,7 @@ func locate(dir string) {
 	assets.kernel = os.Getenv("HV_GUEST_KERNEL")
 	assets.vmlinux = filepath.Join(dir, "vmlinux")
 	assets.initrd = filepath.Join(dir, "initrd")
+	assets.fio = filepath.Join(dir, "initrd-fio")
 	assets.image = filepath.Join(dir, "debian.img")
 }
 
@@ -65,6 +66,7 @@ func inBed() (int, error) {
 	for _, args := range [][]string{
 		{"guest-kernel", assets.vmlinux},
 		{"guest-initrd", "--modules", "virtio_mem virtio_scsi sd_mod sr_mod", "--add", hello + ":/bin/vsockhello", "--add", eject + ":/bin/ejectcd", assets.initrd},
+		{"guest-initrd", "--add", "fio", assets.fio},
 		{"image", "--kernel", assets.image},
 	} {
 		if out, err := exec.Command(bed, args...).CombinedOutput(); err != nil {
