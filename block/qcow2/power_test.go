@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -85,6 +86,10 @@ func (k powerKind) start(t *testing.T, seed uint64) *power {
 func (p *power) step(value uint64) error {
 	e := event{start: p.dev.pos()}
 	err := p.request(&e, value)
+	if err != nil && strings.Contains(err.Error(), "reference count overflow") {
+		// With many compressed clusters in one there are few references left. Nothing is changed.
+		e, err = event{start: e.start}, nil
+	}
 	if e.end = p.dev.pos(); e.durable < 0 {
 		e.durable = e.end
 	}

@@ -21,28 +21,44 @@ import (
 // TestKill kills a process that writes to an image, at random instants: the image is not
 // damaged, and what was flushed is there, in the disk and in the snapshots.
 func TestKill(t *testing.T) {
-	for seed := range uint64(hvrun.Count(2*len(killKinds), 2000)) {
-		kind := int(seed) % len(killKinds)
-		k := killKinds[kind]
-		dir := t.TempDir()
-		path := filepath.Join(dir, "image")
-		k.create(t, path)
-		told := killOnce(t, path, seed, kind)
-		if seed/uint64(len(killKinds))%2 == 0 {
-			// An image that says that it is dirty is repaired by whoever opens it for writing.
-			run(t, "qemu-io", "-c", "read 0 512", path)
-		} else {
-			_, finish := k.open(t, path, "")
-			finish()
-		}
-		k.check(t, path)
-		k.compare(t, path, seed, told)
-		if t.Failed() {
-			t.Fatalf("seed %d, %+v", seed, k)
-		}
-		if err := os.RemoveAll(dir); err != nil {
-			t.Fatal(err)
-		}
+	all := uint64(hvrun.Count(2*len(killKinds), 2000))
+	const lanes = 4
+	for lane := range uint64(lanes) {
+		t.Run(fmt.Sprint(lane), func(t *testing.T) {
+			t.Parallel()
+			for seed := lane; seed < all; seed += lanes {
+				kill(t, seed)
+			}
+		})
+	}
+}
+
+// kill makes an image, has somebody be killed who writes to it, and looks at what is left.
+func kill(t *testing.T, seed uint64) {
+	t.Helper()
+	kind := int(seed) % len(killKinds)
+	k := killKinds[kind]
+	dir, err := os.MkdirTemp(t.TempDir(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "image")
+	k.create(t, path)
+	told := killOnce(t, path, seed, kind)
+	if seed/uint64(len(killKinds))%2 == 0 {
+		// An image that says that it is dirty is repaired by whoever opens it for writing.
+		run(t, "qemu-io", "-c", "read 0 512", path)
+	} else {
+		_, finish := k.open(t, path, "")
+		finish()
+	}
+	k.check(t, path)
+	k.compare(t, path, seed, told)
+	if t.Failed() {
+		t.Fatalf("seed %d, %+v", seed, k)
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -130,7 +130,8 @@ func killed(path string) {
 		x := changes{kind: k, c: c, rng: rng, all: all[:], name: round * 1000}
 		for range 20 + rng.IntN(100) {
 			x.name++
-			if err := x.change(); err != nil {
+			// Compressed clusters that share one leave few references to it for snapshots.
+			if err := x.change(); err != nil && !strings.Contains(err.Error(), "reference count overflow") {
 				panic(err)
 			}
 		}
