@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"os/exec"
 	"path/filepath"
@@ -186,4 +187,41 @@ func (v *vm) next(t *testing.T) client.Event {
 		t.Fatal("no event")
 		return client.Event{}
 	}
+}
+
+// TestStreams has a guest at a socket, of which clients come and go, and which it announces
+// itself to.
+func TestStreams(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	v, sh := startShell(t, "-nic", "stream,id=n0,server=on,addr.type=unix,addr.path="+path+",mac=52:54:00:11:22:33")
+	sh.types(t, "net.info")
+	sh.expect(t, "guest: net.info dev=0 mac=52:54:00:11:22:33")
+	for range 2 {
+		c, err := net.Dial("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := v.event(t, "NETDEV_STREAM_CONNECTED")
+		var data qapi.NetdevStreamConnectedEvent
+		if err := data.DecodeQAPI(e.Data); err != nil || data.NetdevId != "n0" || data.Addr.Unix.Path != path {
+			t.Errorf("%+v, %v", data, err)
+		}
+		v.works(t, "announce-self", `{"initial":1,"max":2,"rounds":2,"step":1}`)
+		for range 2 {
+			b := make([]byte, 64)
+			if _, err := io.ReadFull(c, b); err != nil || fmt.Sprintf("%x", b[:24]) != "0000003cffffffffffff525400112233803500010800"+"0604" {
+				t.Errorf("%x, %v", b, err)
+			}
+		}
+		c.Close()
+		v.event(t, "NETDEV_STREAM_DISCONNECTED")
+	}
+	for name, want := range map[string]bool{"#net000": false, "n0": true} {
+		err := v.call("set_link", fmt.Sprintf(`{"name":"%s","up":true}`, name))
+		if (err == nil) != want {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	v.do(t, "quit")
+	v.ends(t, 0)
 }
