@@ -9,6 +9,7 @@ import (
 	"hv/hypervisor/config"
 	"hv/hypervisor/cpuid"
 	"hv/hypervisor/machine"
+	"hv/net/netdev"
 )
 
 // printHelp prints what a help option asks for, in QEMU's formats where managers
@@ -44,7 +45,13 @@ func printHelp(w io.Writer, program string, h config.Help, registry *qdev.Regist
 	case "object":
 		list("List of user creatable objects:", prefixed("  ", config.ObjectTypes()))
 	case "netdev":
-		list("Available netdev backend types:", config.NetdevTypes())
+		var kinds []string
+		for _, k := range netdev.Kinds() {
+			kinds = append(kinds, string(k))
+		}
+		list("Available netdev backend types:", kinds)
+	case "nic":
+		list("Supported NIC models:", registry.Names(qdev.Network))
 	case "chardev":
 		list("Available chardev backend types:", prefixed("  ", config.ChardevTypes()))
 	case "drive":

@@ -28,6 +28,17 @@ func (r *Registry) Help(w io.Writer) {
 	}
 }
 
+// Names lists the drivers of a category.
+func (r *Registry) Names(c Category) []string {
+	var names []string
+	for _, d := range r.Drivers() {
+		if d.Category == c {
+			names = append(names, d.Name)
+		}
+	}
+	return names
+}
+
 func (d *Driver) line() string {
 	s := fmt.Sprintf("name %q", d.Name)
 	if d.Bus != "" {

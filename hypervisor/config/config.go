@@ -38,7 +38,7 @@ type Config struct {
 	Snapshot bool
 	// Blockdevs are the nodes of -blockdev.
 	Blockdevs []Blockdev
-	Netdevs   []Netdev
+	Netdevs   []*qapi.Netdev
 	Chardevs  []Chardev
 	Serials   []string // -serial, in order
 	Monitors  []Monitor
@@ -168,20 +168,6 @@ type Secret struct {
 type Blockdev struct {
 	Text    string // what was written
 	Options *qapi.BlockdevOptions
-}
-
-// Netdev is a host network back end.
-type Netdev struct {
-	ID         string    `prop:"id"`
-	Ifname     string    `prop:"ifname" desc:"name of the tap device"`
-	FD         string    `prop:"fd" desc:"descriptor of an open tap or macvtap"`
-	FDs        string    `prop:"fds" desc:"descriptors of its queues, separated by colons"`
-	Queues     uint32    `prop:"queues" desc:"queues of a tap that is to be opened"`
-	Script     string    `prop:"script" default:"/etc/qemu-ifup" desc:"program to set the link up, or no"`
-	DownScript string    `prop:"downscript" default:"/etc/qemu-ifdown" desc:"program to take it down, or no"`
-	Sndbuf     qdev.Size `prop:"sndbuf" desc:"limit of what waits to be sent, 0 for none"`
-	VNetHdr    bool      `prop:"vnet_hdr" default:"on"`
-	VHost      bool      `prop:"vhost"`
 }
 
 // RTC is -rtc.

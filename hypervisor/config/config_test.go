@@ -31,7 +31,7 @@ func testEnv() Env {
 	return Env{
 		Devices: qdev.NewRegistry(
 			&qdev.Driver{Name: "virtio-blk-pci", Aliases: []string{"virtio-blk"}, Bus: "PCI", NewConfig: func() any { return new(diskConfig) }},
-			&qdev.Driver{Name: "virtio-net-pci", Bus: "PCI", NewConfig: func() any { return new(nicConfig) }},
+			&qdev.Driver{Name: "virtio-net-pci", Bus: "PCI", Category: qdev.Network, NewConfig: func() any { return new(nicConfig) }},
 		),
 		Machine: func(name string) error {
 			if name != "q35" {
@@ -103,7 +103,7 @@ func TestDevicesAndBackends(t *testing.T) {
 	if nic := c.Devices[1]; nic.Bus != "pcie.0" || nic.Config.(*nicConfig).Netdev != "n0" {
 		t.Errorf("NIC %+v", nic)
 	}
-	if n := c.Netdevs[1]; n.Ifname != "t1" || c.Devices[2].Config.(*nicConfig).Netdev != n.ID || c.Devices[2].Config.(*nicConfig).MAC != "52:54:00:00:00:09" {
+	if n := c.Netdevs[1]; *n.Tap.Ifname != "t1" || c.Devices[2].Config.(*nicConfig).Netdev != n.Id || c.Devices[2].Config.(*nicConfig).MAC != "52:54:00:00:00:09" {
 		t.Errorf("-nic made %+v", n)
 	}
 }
@@ -251,9 +251,15 @@ func TestRefusals(t *testing.T) {
 		"-drive if=ide,file=x":                "ide",
 		"-drive if=none,file=x,cache=foo":     "cache",
 		"-drive if=none,file=x,id=a -drive if=none,file=y,id=a": "Duplicate",
-		"-netdev user,id=n":                                   "only tap",
-		"-netdev tap":                                         "identifier",
-		"-netdev tap,id=n,vhost=on":                           "vhost",
+		"-netdev hubport,id=n":                                "Parameter 'type' does not accept value 'hubport'",
+		"-netdev tap":                                         "Parameter 'id' is missing",
+		"-netdev tap,id=1n":                                   "Parameter 'id' expects an identifier",
+		"-netdev tap,id=n,vhost=maybe":                        "Parameter 'vhost' expects 'on' or 'off'",
+		"-netdev tap,id=n,sndbuf=1Q":                          "Parameter 'sndbuf' expects",
+		"-netdev tap,id=n -netdev tap,id=n":                   "Duplicate ID 'n' for netdev",
+		"-nic tap,model=e1000":                                "Unsupported NIC model: e1000",
+		"-net nic -net nic -net tap":                          "no hubs",
+		"-net nic,foo=1":                                      "Invalid parameter 'foo'",
 		"-object memory-backend-rom,id=m":                     "near: memory-backend-ram",
 		"-object memory-backend-ram,id=m":                     "size",
 		"-object memory-backend-ram,id=m,size=1G,mem-path=/x": "mem-path",
@@ -306,7 +312,7 @@ func TestLibvirt(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c.Name != "t1" || !c.Paused || c.Shutdown != qapi.ShutdownActionPause || c.Machine.MemoryBackend != "pc.ram" || !c.Objects[1].Memory.Share ||
-		*c.Blockdevs[1].Options.NodeName != "libvirt-1-format" || c.Netdevs[0].FD != "31" || c.SMP != (SMP{1, 2, 2, 1, 1, 1}) {
+		*c.Blockdevs[1].Options.NodeName != "libvirt-1-format" || *c.Netdevs[0].Tap.Fd != "31" || c.SMP != (SMP{1, 2, 2, 1, 1, 1}) {
 		t.Errorf("%+v", c)
 	}
 }

@@ -31,6 +31,7 @@ type parser struct {
 	noAccel string // an accelerator that was asked for and is none
 	depth   int    // of -readconfig
 	compat  int    // chardevs of -monitor, -qmp and -qmp-pretty
+	nets    oldNets
 }
 
 type global struct{ driver, prop, value string }
@@ -122,6 +123,9 @@ func (p *parser) finish() error {
 		return err
 	}
 	if err := p.finishGraphic(); err != nil {
+		return err
+	}
+	if err := p.finishNet(); err != nil {
 		return err
 	}
 	// Devices come last: they refer to the others.

@@ -95,15 +95,6 @@ func flattenValue(key string, v qapi.Value, out *pairs) {
 	*out = append(*out, pair{key, text})
 }
 
-// NewNetdev returns the back end that the arguments of netdev_add describe.
-func NewNetdev(n *qapi.Netdev) (Netdev, error) {
-	ps, err := pairsOf(n)
-	if err != nil {
-		return Netdev{}, err
-	}
-	return netdevOf(ps)
-}
-
 // NewObject returns the object that the arguments of object-add describe.
 func NewObject(o *qapi.ObjectOptions) (Object, error) {
 	ps, err := pairsOf(o)

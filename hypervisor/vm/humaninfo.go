@@ -3,57 +3,43 @@ package vm
 import (
 	"fmt"
 	"io"
+	"net"
 	"strings"
 
 	"hv/devices/bus"
 	"hv/devices/qdev"
 	"hv/devices/qom"
-	"hv/devices/virtio/virtionet"
 	"hv/qmp/qapi"
 )
 
-// writeNetwork prints the NICs, each with its back end below it, and the back ends that
-// no NIC has.
+// writeNetwork prints the back ends that no NIC has, and the NICs, each with its back end
+// below it.
 func (v *VM) writeNetwork(w io.Writer) {
-	backs := map[*qdev.Instance]*netdev{}
-	for _, d := range v.nets.all {
-		if d.who == nil {
-			d.write(w, "", 0)
-		} else {
-			backs[d.who] = d
+	for _, b := range v.net.backs {
+		for q := range b.Queues() {
+			if b.nic == nil {
+				b.write(w, q)
+			}
 		}
 	}
-	for _, in := range v.tree.Devices() {
-		c, ok := in.Config.(*virtionet.Config)
-		if !ok {
-			continue
-		}
+	for _, n := range v.net.nics {
 		queues := 1
-		if d := backs[in]; d != nil {
-			queues = d.tap.Queues()
+		if n.back != nil {
+			queues = n.back.Queues()
 		}
+		mac := n.dev.Filter().MAC
 		for q := range queues {
-			fmt.Fprintf(w, "%s: index=%d,type=nic,model=%s,macaddr=%s\n", in.Label(), q, in.Driver.Name, c.MAC)
-			if d := backs[in]; d != nil {
-				d.write(w, " \\ ", q)
+			fmt.Fprintf(w, "%s: index=%d,type=nic,model=%s,macaddr=%s\n", n.name, q, n.in.Driver.Name, net.HardwareAddr(mac[:]))
+			if n.back != nil {
+				fmt.Fprint(w, " \\ ")
+				n.back.write(w, q)
 			}
 		}
 	}
 }
 
-func (d *netdev) write(w io.Writer, prefix string, queue int) {
-	how := "fd=" + d.cfg.FD + d.cfg.FDs
-	if how == "fd=" {
-		how = fmt.Sprintf("ifname=%s,script=%s,downscript=%s", d.tap.Name(), orNo(d.cfg.Script), orNo(d.cfg.DownScript))
-	}
-	fmt.Fprintf(w, "%s%s: index=%d,type=tap,%s\n", prefix, d.cfg.ID, queue, how)
-}
-
-func orNo(s string) string {
-	if s == "" {
-		return "no"
-	}
-	return s
+func (b *netback) write(w io.Writer, queue int) {
+	fmt.Fprintf(w, "%s: index=%d,type=%s,%s\n", b.id, queue, b.kind, b.Info(queue))
 }
 
 // writeMemory prints who answers at which address.

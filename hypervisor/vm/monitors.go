@@ -38,7 +38,7 @@ func (v *VM) openMonitors(ctx context.Context) error {
 	devqmp.RegisterPlug(table, v)
 	devqmp.RegisterQOM(table, v)
 	devqmp.RegisterIOThreads(table, v.IOThreads)
-	netqmp.Register(table, v)
+	netqmp.Register(table, v, func(ctx context.Context, path string) { server.Arm(ctx, filterKey(path)) })
 	blockqmp.Register(table, v)
 	blockqmp.RegisterMedia(table, v)
 	blockqmp.RegisterJobs(table, v)

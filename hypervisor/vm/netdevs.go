@@ -6,121 +6,79 @@ import (
 	"fmt"
 	"net"
 	"slices"
-	"strings"
-
-	"golang.org/x/sys/unix"
 
 	"hv/devices/qdev"
-	"hv/devices/virtio/virtionet"
 	"hv/hypervisor/config"
-	"hv/net/tap"
+	"hv/net/netdev"
+	"hv/qmp/events"
 	"hv/qmp/qapi"
 )
 
-// netdev is a network back end of the host.
-type netdev struct {
-	cfg config.Netdev
-	tap *tap.Tap
-	nic *virtionet.Device // who uses it
-	who *qdev.Instance
-	// gone says that netdev_del has taken it away while a NIC had it.
-	gone bool
+// netback is a network back end of the host, and the NIC that has it.
+type netback struct {
+	netdev.Backend
+	id   string
+	kind qapi.NetClientDriver
+	nic  *nic // nil for none
+	down bool // set_link has disconnected it
 }
 
-// nicHost is what a NIC tells the VM.
-type nicHost struct {
-	v  *VM
-	in *qdev.Instance
+// network is a VM's back ends and NICs, each in the order in which they came. It belongs
+// to the control goroutine.
+type network struct {
+	backs     []*netback
+	nics      []*nic
+	macs      macs
+	announces map[string]*announcement
 }
 
-// LinkLost notes that the NIC has no network any more.
-func (h nicHost) LinkLost(err error) {
-	h.v.opt.Log.WithError(err).WithField("device", h.in.Label()).Error("the host's network link is gone")
-}
-
-// FilterChanged does nothing: nobody is told.
-func (h nicHost) FilterChanged() {}
-
-// netdevs is a VM's back ends, in the order in which they came.
-type netdevs struct{ all []*netdev }
-
-func (n *netdevs) find(id string) *netdev {
-	i := slices.IndexFunc(n.all, func(d *netdev) bool { return d.cfg.ID == id })
+// back returns the back end with an id, nil for none.
+func (n *network) back(id string) *netback {
+	i := slices.IndexFunc(n.backs, func(b *netback) bool { return b.id == id })
 	if i < 0 {
 		return nil
 	}
-	return n.all[i]
+	return n.backs[i]
 }
 
-// add opens a back end. param returns the descriptor that fd= names.
-func (n *netdevs) add(cfg config.Netdev, param func(string) (int, error)) error {
-	if n.find(cfg.ID) != nil {
-		return fmt.Errorf("Duplicate ID '%s' for netdev", cfg.ID)
-	}
-	fds, err := descriptors(cfg, param)
-	if err != nil {
-		return fmt.Errorf("netdev %s: %w", cfg.ID, err)
-	}
-	t, err := tap.Open(tap.Config{
-		ID: cfg.ID, Ifname: cfg.Ifname, FDs: fds, Queues: int(cfg.Queues), Script: cfg.Script, DownScript: cfg.DownScript, Sndbuf: int(cfg.Sndbuf),
-	})
-	if err != nil {
-		return err
-	}
-	n.all = append(n.all, &netdev{cfg: cfg, tap: t})
-	return nil
-}
-
-// claim returns a back end for a NIC's use, as long as that exists.
-func (n *netdevs) claim(id string, in *qdev.Instance) (*netdev, error) {
-	d := n.find(id)
-	if d == nil {
-		return nil, fmt.Errorf("Property '%s.netdev' can't find value '%s'", in.Driver.Name, id)
-	}
-	if d.who != nil {
-		return nil, fmt.Errorf("Property '%s.netdev' can't take value '%s', it's in use", in.Driver.Name, id)
-	}
-	d.who = in
-	in.Later(func() error {
-		d.who, d.nic = nil, nil
-		if d.gone {
-			return d.tap.Close()
-		}
-		return nil
-	})
-	return d, nil
-}
-
-// remove takes a back end away. A NIC that has it sees its link go down, and the back
-// end is closed with that.
-func (n *netdevs) remove(id string) error {
-	d := n.find(id)
-	if d == nil {
-		return fmt.Errorf("Device '%s' not found", id)
-	}
-	n.all = slices.DeleteFunc(n.all, func(x *netdev) bool { return x == d })
-	if d.who == nil {
-		return d.tap.Close()
-	}
-	d.gone = true
-	return d.nic.Detach()
-}
-
-func (n *netdevs) close() error {
+// close closes what there is.
+func (n *network) close() error {
 	var errs []error
-	for _, d := range n.all {
-		errs = append(errs, d.tap.Close())
+	for _, a := range n.announces {
+		a.stop()
 	}
-	n.all = nil
+	for _, b := range n.backs {
+		errs = append(errs, b.Close())
+	}
+	n.backs = nil
 	return errors.Join(errs...)
+}
+
+// netHost is what a back end needs of the VM.
+func (v *VM) netHost(b *netback) netdev.Host {
+	return netdev.Host{
+		Descriptor: v.fds.Param, Log: v.opt.Log,
+		Connected: func(id string, a *qapi.SocketAddress) {
+			events.Emit(v.events, qapi.EventNetdevStreamConnected, qapi.NetdevStreamConnectedEvent{NetdevId: id, Addr: *a})
+		},
+		Disconnected: func(id string) {
+			events.Emit(v.events, qapi.EventNetdevStreamDisconnected, qapi.NetdevStreamDisconnectedEvent{NetdevId: id})
+		},
+		Lost: func(_ string, err error) {
+			v.control.Post(func() {
+				if slices.Contains(v.net.backs, b) && b.nic != nil {
+					b.nic.lost(err)
+				}
+			})
+		},
+	}
 }
 
 // openNetdevs opens the back ends of the command line.
 func (v *VM) openNetdevs(context.Context) error {
-	v.undo.later(v.nets.close)
 	for _, n := range v.cfg.Netdevs {
-		if err := v.nets.add(n, v.fds.Param); err != nil {
-			return err
+		if err := v.openNetdev(n); err != nil {
+			return fmt.Errorf("-netdev %s,id=%s: %w", n.Type, n.Id, err)
 		}
 	}
 	return nil
@@ -128,37 +86,48 @@ func (v *VM) openNetdevs(context.Context) error {
 
 // AddNetdev makes a back end. Control goroutine only.
 func (v *VM) AddNetdev(n qapi.Netdev) error {
-	cfg, err := config.NewNetdev(&n)
+	if err := config.CheckNetdevID(n.Id); err != nil {
+		return err
+	}
+	return v.openNetdev(&n)
+}
+
+// openNetdev makes a back end, and gives it to a NIC that has lost one of its id.
+func (v *VM) openNetdev(n *qapi.Netdev) error {
+	if v.net.back(n.Id) != nil {
+		return fmt.Errorf("Duplicate ID '%s'", n.Id)
+	}
+	b := &netback{id: n.Id, kind: n.Type}
+	link, err := netdev.Open(n, v.netHost(b))
 	if err != nil {
 		return err
 	}
-	return v.nets.add(cfg, v.fds.Param)
+	b.Backend = link
+	for _, nic := range v.net.nics {
+		if nic.netdev != n.Id || nic.back != nil {
+			continue
+		}
+		if err := nic.attach(b); err != nil {
+			return errors.Join(fmt.Errorf("NIC %s: %w", nic.name, err), link.Close())
+		}
+	}
+	v.net.backs = append(v.net.backs, b)
+	return nil
 }
 
-// RemoveNetdev takes a back end away. Control goroutine only.
-func (v *VM) RemoveNetdev(id string) error { return v.nets.remove(id) }
-
-// descriptors returns what fd= or fds= name.
-func descriptors(n config.Netdev, param func(string) (int, error)) ([]int, error) {
-	list := n.FDs
-	if n.FD != "" {
-		list = n.FD
+// RemoveNetdev takes a back end away. A NIC that has it sees its link go down. Control
+// goroutine only.
+func (v *VM) RemoveNetdev(id string) error {
+	b := v.net.back(id)
+	if b == nil {
+		return qapi.Errorf(qapi.QapiErrorClassDeviceNotFound, "Device '%s' not found", id)
 	}
-	if list == "" {
-		return nil, nil
+	var err error
+	if b.nic != nil {
+		err = b.nic.detach()
 	}
-	var out []int
-	for _, s := range strings.Split(list, ":") {
-		fd, err := param(s)
-		if err != nil {
-			for _, fd := range out {
-				_ = unix.Close(fd)
-			}
-			return nil, err
-		}
-		out = append(out, fd)
-	}
-	return out, nil
+	v.net.backs = without(v.net.backs, b)
+	return errors.Join(err, b.Close())
 }
 
 // macs gives NICs without an address of their own QEMU's ones, the first that is free.

@@ -4,9 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 
-	"hv/devices/virtio/virtionet"
 	"hv/hypervisor/kvm"
-	"hv/qmp/qapi"
 )
 
 // NMI sends a non-maskable interrupt to all vCPUs whose local APIC takes one. Control
@@ -43,23 +41,4 @@ const (
 // firmware would have set it so.
 func takesNMI(lvt uint32) bool {
 	return lvt == lvtReset || lvt&lvtMasked == 0 && lvt&lvtMode == lvtModeNMI
-}
-
-// SetLink connects or disconnects the cable of the network device with an id, or with the
-// netdev that has the id. Control goroutine only.
-func (v *VM) SetLink(name string, up bool) error {
-	for _, in := range v.tree.Devices() {
-		if nic, ok := in.Device.(*virtionet.Device); ok && in.ID == name && name != "" {
-			nic.SetLink(up)
-			return nil
-		}
-	}
-	n := v.nets.find(name)
-	if n == nil {
-		return qapi.Errorf(qapi.QapiErrorClassDeviceNotFound, "Device '%s' not found", name)
-	}
-	if n.nic != nil {
-		n.nic.SetLink(up)
-	}
-	return nil
 }

@@ -107,21 +107,6 @@ func (v *VM) addVirtio(in *qdev.Instance, dev virtio.Device, opt vpci.Options) e
 	return nil
 }
 
-func makeNet(v *VM, in *qdev.Instance, c *netConfig) (virtio.Device, error) {
-	n, err := v.nets.claim(c.Netdev, in)
-	if err != nil {
-		return nil, err
-	}
-	if c.MAC == nil {
-		c.MAC = v.macs.next(in)
-	}
-	d, err := virtionet.New(c.Config, n.tap, nicHost{v, in})
-	if err == nil {
-		n.nic = d
-	}
-	return d, err
-}
-
 func makeBalloon(v *VM, in *qdev.Instance, c *balloonConfig) (virtio.Device, error) {
 	if v.balloon != nil {
 		return nil, fmt.Errorf("Only one balloon device is supported")

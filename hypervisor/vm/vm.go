@@ -68,9 +68,8 @@ type VM struct {
 	jobs       *jobs.Manager
 	exports    *export.Registry
 	since      time.Time // when the VM came into being
-	nets       netdevs
+	net        network
 	objects    objects
-	macs       macs
 	places     map[*qdev.Instance]*place
 	cpuDevices map[int]*qdev.Instance // vCPUs that -device and device_add made, by index
 	built      bool                   // the machine is complete: devices that come now are hot-plugged
@@ -100,6 +99,7 @@ func New(ctx context.Context, cfg *config.Config, opt Options) (*VM, error) {
 	v.shell = v.newShell()
 	v.startBlocks()
 	v.undo.later(func() error { v.events.Close(); return nil })
+	v.undo.later(v.net.close)
 	v.makeJobs()
 	v.makeExports()
 	if err := v.build(ctx); err != nil {

@@ -39,8 +39,6 @@ type Prodder interface {
 	NMI() error
 	// WakeUp wakes a suspended guest.
 	WakeUp() error
-	// SetLink connects or disconnects the cable of a network device.
-	SetLink(name string, up bool) error
 }
 
 // System is all that RegisterSystem needs.
@@ -62,9 +60,6 @@ func RegisterSystem(t *dispatch.Table, vm System) {
 	})
 	dispatch.Register(t, qapi.CmdSystemWakeup, func(context.Context, qapi.Empty) (qapi.Empty, error) {
 		return qapi.Empty{}, vm.WakeUp()
-	})
-	dispatch.Register(t, qapi.CmdSetLink, func(_ context.Context, a qapi.SetLinkArgs) (qapi.Empty, error) {
-		return qapi.Empty{}, vm.SetLink(a.Name, a.Up)
 	})
 	dispatch.Register(t, qapi.CmdWatchdogSetAction, func(_ context.Context, a qapi.WatchdogSetActionArgs) (qapi.Empty, error) {
 		return qapi.Empty{}, vm.SetActions(qapi.SetActionArgs{Watchdog: &a.Action})

@@ -50,9 +50,6 @@ func (s *system) GenerationID() (string, error) {
 }
 func (s *system) WakeUp() error { return s.note("wake") }
 func (s *system) NMI() error    { return s.note("nmi") }
-func (s *system) SetLink(name string, up bool) error {
-	return s.note("link %s %v", name, up)
-}
 
 // connectSystem serves the system commands on a socket and returns a client.
 func connectSystem(t *testing.T, s *system) *client.Client {
@@ -69,12 +66,11 @@ func TestSystemCommands(t *testing.T) {
 	call(t, c, qapi.CmdPmemsave, qapi.PmemsaveArgs{Val: 1, Size: 2, Filename: "g"})
 	call(t, c, qapi.CmdDumpGuestMemory, qapi.DumpGuestMemoryArgs{Protocol: "file:x"})
 	call(t, c, qapi.CmdInjectNmi, qapi.Empty{})
-	call(t, c, qapi.CmdSetLink, qapi.SetLinkArgs{Name: "n", Up: true})
 	call(t, c, qapi.CmdWatchdogSetAction, qapi.WatchdogSetActionArgs{Action: qapi.WatchdogActionDebug})
 	call(t, c, qapi.CmdRtcResetReinjection, qapi.Empty{})
 	call(t, c, qapi.CmdQueryStats, qapi.StatsFilter{Target: qapi.StatsTargetVcpu, Vcpu: &qapi.StatsVCPUFilter{}})
 	if want := []string{
-		"linear -1 2 f", "physical 1 2 g", "dump file:x", "nmi", "link n true", "watchdog debug", "stats vcpu []",
+		"linear -1 2 f", "physical 1 2 g", "dump file:x", "nmi", "watchdog debug", "stats vcpu []",
 	}; !reflect.DeepEqual(s.asked, want) {
 		t.Errorf("asked %q, want %q", s.asked, want)
 	}

@@ -70,3 +70,19 @@ func setOffload(fd int, flags uintptr) error {
 	}
 	return nil
 }
+
+// NameOf returns the name of the device that a descriptor of a tap or macvtap is of.
+func NameOf(fd int) (string, error) {
+	i, err := getIface(fd)
+	return i.Name(), err
+}
+
+// SetFlags has a macvtap's descriptor carry packets with a virtio-net header, of one queue or
+// of several.
+func SetFlags(fd int, multi bool) error {
+	i := iface{flags: unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HDR}
+	if multi {
+		i.flags |= unix.IFF_MULTI_QUEUE
+	}
+	return ioctl(fd, unix.TUNSETIFF, unsafe.Pointer(&i))
+}

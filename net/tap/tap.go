@@ -11,7 +11,9 @@ package tap
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os/exec"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,12 +22,17 @@ import (
 type Config struct {
 	ID     string // names the back end in errors
 	Ifname string // "" lets the kernel choose
-	FDs    []int  // open descriptors instead, one a queue
+	FDs    []int  // open descriptors instead, one a queue, which Open takes over
 	Queues int    // of a device that is made here
 	// Script and DownScript are run with the device's name once it is there and
 	// before it goes; "" or "no" is none.
 	Script, DownScript string
-	Sndbuf             int // limit of what waits to be sent, 0 for none
+	// Helper opens the tap and connects it to a bridge; see helper.go.
+	Helper, Bridge string
+	Sndbuf         int // limit of what waits to be sent, 0 for none
+	// Lost is told on a goroutine of the Tap's when the device is gone; nil is nobody. It must not
+	// wait for Close.
+	Lost func(error)
 }
 
 // headerSize is that of the virtio-net header with num_buffers (virtio 1.2 §5.1.6).
@@ -36,9 +43,13 @@ type Tap struct {
 	cfg  Config
 	name string
 	fds  []int
+	flow uintptr // of SetOffload
+	able abilities
+
+	watcher *watcher // nil for none
 }
 
-// Open opens a tap. On an error nothing is left behind.
+// Open opens a tap. On an error nothing is left behind, nor descriptors that were given.
 func Open(cfg Config) (*Tap, error) {
 	t := &Tap{cfg: cfg}
 	err := t.open()
@@ -46,13 +57,22 @@ func Open(cfg Config) (*Tap, error) {
 		err = t.script(cfg.Script)
 	}
 	if err != nil {
+		for _, fd := range cfg.FDs {
+			if !slices.Contains(t.fds, fd) {
+				_ = unix.Close(fd)
+			}
+		}
 		t.closeAll()
 		return nil, fmt.Errorf("netdev %s: %w", cfg.ID, err)
+	}
+	if cfg.Lost != nil {
+		t.watch(cfg.Lost)
 	}
 	return t, nil
 }
 
 func (t *Tap) open() error {
+	defer func() { t.probe() }()
 	if len(t.cfg.FDs) > 0 {
 		for _, fd := range t.cfg.FDs {
 			if err := t.adopt(fd); err != nil {
@@ -60,6 +80,9 @@ func (t *Tap) open() error {
 			}
 		}
 		return nil
+	}
+	if t.cfg.Helper != "" {
+		return t.openHelper()
 	}
 	for range max(t.cfg.Queues, 1) {
 		if err := t.openQueue(); err != nil {
@@ -125,10 +148,12 @@ func (t *Tap) prepare(fd int) error {
 	if err := setInt(fd, tunSetVnetHdrSz, headerSize); err != nil {
 		return fmt.Errorf("header size: %w", err)
 	}
-	if t.cfg.Sndbuf > 0 {
-		if err := setInt(fd, tunSetSndbuf, t.cfg.Sndbuf); err != nil {
-			return fmt.Errorf("sndbuf: %w", err)
-		}
+	size := t.cfg.Sndbuf
+	if size == 0 || size > math.MaxInt32 {
+		size = math.MaxInt32
+	}
+	if err := setInt(fd, tunSetSndbuf, size); err != nil && t.cfg.Sndbuf > 0 {
+		return fmt.Errorf("TUNSETSNDBUF ioctl failed: %w", err)
 	}
 	return nil
 }
@@ -144,6 +169,24 @@ func (t *Tap) script(path string) error {
 	return nil
 }
 
+// Info describes a queue as `info network` does.
+func (t *Tap) Info(queue int) string {
+	switch {
+	case len(t.cfg.FDs) > 0 && queue < len(t.cfg.FDs):
+		return fmt.Sprintf("fd=%d", t.cfg.FDs[queue])
+	case t.cfg.Helper != "":
+		return "helper=" + t.cfg.Helper
+	}
+	return fmt.Sprintf("ifname=%s,script=%s,downscript=%s", t.name, orNo(t.cfg.Script), orNo(t.cfg.DownScript))
+}
+
+func orNo(s string) string {
+	if s == "" {
+		return "no"
+	}
+	return s
+}
+
 // Name returns the device's name.
 func (t *Tap) Name() string { return t.name }
 
@@ -152,34 +195,6 @@ func (t *Tap) Queues() int { return len(t.fds) }
 
 // QueueFD returns a queue's descriptor.
 func (t *Tap) QueueFD(i int) int { return t.fds[i] }
-
-// Offloads of TUNSETOFFLOAD.
-const (
-	offCsum = 1 << 0
-	offTSO4 = 1 << 1
-	offTSO6 = 1 << 2
-	offECN  = 1 << 3
-	offUFO  = 1 << 4
-)
-
-// SetOffload tells the host what the guest takes: unfinished checksums, and packets
-// larger than the MTU.
-func (t *Tap) SetOffload(csum, tso4, tso6, ecn, ufo bool) error {
-	var flags uintptr
-	for _, f := range []struct {
-		on  bool
-		bit uintptr
-	}{{csum, offCsum}, {csum && tso4, offTSO4}, {csum && tso6, offTSO6}, {csum && ecn && (tso4 || tso6), offECN}, {csum && ufo, offUFO}} {
-		if f.on {
-			flags |= f.bit
-		}
-	}
-	err := setOffload(t.fds[0], flags)
-	if errors.Is(err, unix.EINVAL) && flags&offUFO != 0 {
-		err = setOffload(t.fds[0], flags&^offUFO)
-	}
-	return err
-}
 
 // EnableQueue has the host use a queue or not. The first one is always used.
 func (t *Tap) EnableQueue(i int, on bool) error {
@@ -205,6 +220,8 @@ func (t *Tap) Close() error {
 }
 
 func (t *Tap) closeAll() {
+	t.watcher.close()
+	t.watcher = nil
 	for _, fd := range t.fds {
 		unix.Close(fd)
 	}

@@ -185,7 +185,6 @@ func TestRefusals(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer unix.Close(dup)
 		for want, c := range map[string]Config{
 			"another process uses it": {ID: "n1", Ifname: "hvtest3"},
 			"hvtest-name-too-long":    {ID: "n1", Ifname: "hvtest-name-too-long"},

@@ -5,6 +5,9 @@
 // emitted. Emit may be called from any goroutine and never waits for a client: a
 // sink only takes a copy. A sink must not call its broker.
 //
+// Of events that a client is told of once (qapi.Event.OnceKey), the sinks that have
+// clients decide who hears of which: see Chooser.
+//
 // Implements section 2.5 of the QMP specification with the rates of QEMU 7.2.
 // It depends on qmp/qapi and qmp/wire.
 package events
@@ -22,12 +25,23 @@ import (
 // Message is an event as it goes over the wire, in both forms.
 type Message struct {
 	Name            string
+	Once            Key    // zero for events that all clients get
 	Compact, Pretty []byte // valid only while it is delivered
 }
 
 // Sink takes events. Deliver is called for one event after the other, and must
 // neither block nor keep the message.
 type Sink interface{ Deliver(Message) }
+
+// Chooser is a sink that hands events with a Once key to clients one by one. Other
+// sinks are not given those.
+type Chooser interface {
+	Sink
+	// Wants tells whether any client is to hear of a key.
+	Wants(Key) bool
+	// Forget says that what the key stands for is gone.
+	Forget(Key)
+}
 
 // Clock tells and waits for time: the host's, or a virtual one under qtest.
 type Clock interface {
@@ -52,13 +66,13 @@ type Broker struct {
 
 	mu              sync.Mutex
 	sinks           []Sink // replaced, not changed, when one comes or goes
-	limits          map[limitKey]*limit
+	limits          map[Key]*limit
 	compact, pretty *qapi.Encoder
 	closed          bool
 }
 
-// limitKey tells apart what is limited for itself.
-type limitKey struct{ event, source string }
+// Key tells apart the sources of an event.
+type Key struct{ Event, Source string }
 
 // limit exists while an event of its kind was sent less than the interval ago.
 type limit struct {
@@ -72,7 +86,7 @@ func NewBroker() *Broker { return NewBrokerWithClock(hostClock{}) }
 // NewBrokerWithClock returns a broker on a clock.
 func NewBrokerWithClock(c Clock) *Broker {
 	return &Broker{
-		clock: c, limits: map[limitKey]*limit{},
+		clock: c, limits: map[Key]*limit{},
 		compact: qapi.NewEncoder(false), pretty: qapi.NewEncoder(true),
 	}
 }
@@ -108,21 +122,27 @@ func Emit[D any, PD qapi.Codec[D]](b *Broker, ev qapi.Event[D], data D) {
 	if b.closed || !ev.RateLimited && len(b.sinks) == 0 {
 		return
 	}
+	m := Message{Name: ev.Name}
+	if ev.OnceKey != nil {
+		m.Once = Key{ev.Name, ev.OnceKey(data)}
+		if !b.wanted(m.Once) {
+			return
+		}
+	}
 	encoded := PD(&data)
 	if _, none := any(data).(qapi.Empty); none {
 		encoded = nil
 	}
 	now := b.clock.Now()
-	m := Message{Name: ev.Name}
 	m.Compact = encode[D, PD](b.compact, ev.Name, now, encoded)
 	m.Pretty = encode[D, PD](b.pretty, ev.Name, now, encoded)
 	if !ev.RateLimited {
 		b.deliver(m)
 		return
 	}
-	key := limitKey{event: ev.Name}
+	key := Key{Event: ev.Name}
 	if ev.RateKey != nil {
-		key.source = ev.RateKey(data)
+		key.Source = ev.RateKey(data)
 	}
 	b.limited(key, m)
 }
@@ -141,13 +161,33 @@ func encode[D any, PD qapi.Codec[D]](e *qapi.Encoder, name string, at time.Time,
 
 func (b *Broker) deliver(m Message) {
 	for _, s := range b.sinks {
-		s.Deliver(m)
+		if _, chooses := s.(Chooser); chooses == (m.Once != Key{}) {
+			s.Deliver(m)
+		}
+	}
+}
+
+func (b *Broker) wanted(k Key) bool {
+	return slices.ContainsFunc(b.sinks, func(s Sink) bool {
+		c, ok := s.(Chooser)
+		return ok && c.Wants(k)
+	})
+}
+
+// Forget says that the source of an event is gone: a new one of its name is another.
+func (b *Broker) Forget(k Key) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, s := range b.sinks {
+		if c, ok := s.(Chooser); ok {
+			c.Forget(k)
+		}
 	}
 }
 
 // limited sends an event if none of its kind was sent lately, else keeps it in
 // place of one kept before.
-func (b *Broker) limited(key limitKey, m Message) {
+func (b *Broker) limited(key Key, m Message) {
 	if l := b.limits[key]; l != nil {
 		l.held.Name = m.Name
 		l.held.Compact = append(l.held.Compact[:0], m.Compact...)
@@ -160,12 +200,12 @@ func (b *Broker) limited(key limitKey, m Message) {
 	b.arm(key, l)
 }
 
-func (b *Broker) arm(key limitKey, l *limit) {
+func (b *Broker) arm(key Key, l *limit) {
 	l.stop = b.clock.AfterFunc(qapi.EventInterval*time.Second, func() { b.expire(key, l) })
 }
 
 // expire sends what was held back, or ends the limit if nothing was.
-func (b *Broker) expire(key limitKey, l *limit) {
+func (b *Broker) expire(key Key, l *limit) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.limits[key] != l {

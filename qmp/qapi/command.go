@@ -28,6 +28,9 @@ type Event[D any] struct {
 	// RateKey tells apart the sources of a rate limited event, each having its
 	// own limit; nil if they share one.
 	RateKey func(D) string
+	// OnceKey, if it is not nil, says that each client is told once of the events of a
+	// key, and then no more of them until it has asked for what they are about.
+	OnceKey func(D) string
 }
 
 // EventInterval is what lies at least between two rate limited events, in seconds.

@@ -27,13 +27,3 @@ var CmdXQueryNuma = Command[Empty, HumanReadableText]{Name: "x-query-numa"}
 //
 //qapi:features unstable
 var CmdXQueryRamblock = Command[Empty, HumanReadableText]{Name: "x-query-ramblock"}
-
-// SetLinkArgs is the arguments of set_link.
-type SetLinkArgs struct {
-	Name string `qapi:"name"` // id of a network device or of its netdev
-	Up   bool   `qapi:"up"`
-}
-
-// CmdSetLink connects or disconnects a network device's cable. If there is no such device
-// it fails with DeviceNotFound.
-var CmdSetLink = Command[SetLinkArgs, Empty]{Name: "set_link"}

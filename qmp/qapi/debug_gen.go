@@ -31,55 +31,14 @@ func (x *HumanReadableText) EncodeQAPI(e *Encoder) {
 	e.EndObject()
 }
 
-// DecodeQAPI implements Decodable.
-func (x *SetLinkArgs) DecodeQAPI(v Value) error {
-	o, err := v.object()
-	if err != nil {
-		return err
-	}
-	if err := x.decodeMembers(&o); err != nil {
-		return err
-	}
-	return o.finish()
-}
-
-func (x *SetLinkArgs) decodeMembers(o *object) error {
-	if m, ok := o.take("name"); !ok {
-		return missing("name")
-	} else if err := decodeString(m, &x.Name); err != nil {
-		return within("name", err)
-	}
-	if m, ok := o.take("up"); !ok {
-		return missing("up")
-	} else if err := decodeBool(m, &x.Up); err != nil {
-		return within("up", err)
-	}
-	return nil
-}
-
-// EncodeQAPI implements Encodable.
-func (x *SetLinkArgs) EncodeQAPI(e *Encoder) {
-	e.BeginObject()
-	e.Key("name")
-	e.String(x.Name)
-	e.Key("up")
-	e.Bool(x.Up)
-	e.EndObject()
-}
-
 // debugSchema describes what the file declares.
 var debugSchema = []entity{
 	{name: "HumanReadableText", meta: SchemaMetaTypeObject, members: []field{
 		{name: "human-readable-text", typ: "str"},
-	}},
-	{name: "SetLinkArgs", meta: SchemaMetaTypeObject, members: []field{
-		{name: "name", typ: "str"},
-		{name: "up", typ: "bool"},
 	}},
 	{name: "inject-nmi", meta: SchemaMetaTypeCommand, arg: "Empty", ret: "Empty"},
 	{name: "rtc-reset-reinjection", meta: SchemaMetaTypeCommand, arg: "Empty", ret: "Empty"},
 	{name: "x-query-irq", meta: SchemaMetaTypeCommand, arg: "Empty", ret: "HumanReadableText", features: []string{"unstable"}},
 	{name: "x-query-numa", meta: SchemaMetaTypeCommand, arg: "Empty", ret: "HumanReadableText", features: []string{"unstable"}},
 	{name: "x-query-ramblock", meta: SchemaMetaTypeCommand, arg: "Empty", ret: "HumanReadableText", features: []string{"unstable"}},
-	{name: "set_link", meta: SchemaMetaTypeCommand, arg: "SetLinkArgs", ret: "Empty"},
 }

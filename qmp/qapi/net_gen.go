@@ -9,8 +9,18 @@ func (x *NetClientDriver) DecodeQAPI(v Value) error {
 		return err
 	}
 	switch string(s) {
+	case "user":
+		*x = NetClientDriverUser
 	case "tap":
 		*x = NetClientDriverTap
+	case "socket":
+		*x = NetClientDriverSocket
+	case "stream":
+		*x = NetClientDriverStream
+	case "dgram":
+		*x = NetClientDriverDgram
+	case "macvtap":
+		*x = NetClientDriverMacvtap
 	default:
 		return notOneOf(s)
 	}
@@ -44,9 +54,24 @@ func (x *Netdev) decodeMembers(o *object) error {
 		return within("type", err)
 	}
 	switch x.Type {
+	case NetClientDriverUser:
+		x.User = new(NetdevUserOptions)
+		return x.User.decodeMembers(o)
 	case NetClientDriverTap:
 		x.Tap = new(NetdevTapOptions)
 		return x.Tap.decodeMembers(o)
+	case NetClientDriverSocket:
+		x.Socket = new(NetdevSocketOptions)
+		return x.Socket.decodeMembers(o)
+	case NetClientDriverStream:
+		x.Stream = new(NetdevStreamOptions)
+		return x.Stream.decodeMembers(o)
+	case NetClientDriverDgram:
+		x.Dgram = new(NetdevDgramOptions)
+		return x.Dgram.decodeMembers(o)
+	case NetClientDriverMacvtap:
+		x.Macvtap = new(NetdevMacvtapOptions)
+		return x.Macvtap.decodeMembers(o)
 	}
 	return nil
 }
@@ -54,6 +79,22 @@ func (x *Netdev) decodeMembers(o *object) error {
 // EncodeQAPI implements Encodable.
 func (x *Netdev) EncodeQAPI(e *Encoder) {
 	e.BeginObject()
+	if x.User != nil && x.User.Dhcpstart != nil {
+		e.Key("dhcpstart")
+		e.String(*x.User.Dhcpstart)
+	}
+	if x.Dgram != nil && x.Dgram.Remote != nil {
+		e.Key("remote")
+		x.Dgram.Remote.EncodeQAPI(e)
+	}
+	if x.Tap != nil && x.Tap.Br != nil {
+		e.Key("br")
+		e.String(*x.Tap.Br)
+	}
+	if x.Macvtap != nil {
+		e.Key("parent")
+		e.String(x.Macvtap.Parent)
+	}
 	if x.Tap != nil && x.Tap.Script != nil {
 		e.Key("script")
 		e.String(*x.Tap.Script)
@@ -62,21 +103,105 @@ func (x *Netdev) EncodeQAPI(e *Encoder) {
 		e.Key("downscript")
 		e.String(*x.Tap.Downscript)
 	}
+	if x.Tap != nil && x.Tap.Vhostforce != nil {
+		e.Key("vhostforce")
+		e.Bool(*x.Tap.Vhostforce)
+	}
+	if x.Socket != nil && x.Socket.Listen != nil {
+		e.Key("listen")
+		e.String(*x.Socket.Listen)
+	}
+	if x.Socket != nil && x.Socket.Mcast != nil {
+		e.Key("mcast")
+		e.String(*x.Socket.Mcast)
+	}
+	if x.Socket != nil && x.Socket.Fd != nil {
+		e.Key("fd")
+		e.String(*x.Socket.Fd)
+	}
 	if x.Tap != nil && x.Tap.Fd != nil {
 		e.Key("fd")
 		e.String(*x.Tap.Fd)
+	}
+	if x.User != nil && x.User.Ipv6 != nil {
+		e.Key("ipv6")
+		e.Bool(*x.User.Ipv6)
+	}
+	if x.User != nil && x.User.Ipv4 != nil {
+		e.Key("ipv4")
+		e.Bool(*x.User.Ipv4)
+	}
+	if x.Dgram != nil && x.Dgram.Local != nil {
+		e.Key("local")
+		x.Dgram.Local.EncodeQAPI(e)
+	}
+	if x.Tap != nil && x.Tap.PollUs != nil {
+		e.Key("poll-us")
+		e.Uint(uint64(*x.Tap.PollUs))
+	}
+	if x.Tap != nil && x.Tap.Helper != nil {
+		e.Key("helper")
+		e.String(*x.Tap.Helper)
 	}
 	if x.Tap != nil && x.Tap.Fds != nil {
 		e.Key("fds")
 		e.String(*x.Tap.Fds)
 	}
+	if x.Stream != nil {
+		e.Key("addr")
+		x.Stream.Addr.EncodeQAPI(e)
+	}
+	if x.User != nil && x.User.Host != nil {
+		e.Key("host")
+		e.String(*x.User.Host)
+	}
+	if x.Macvtap != nil && x.Macvtap.Mode != nil {
+		e.Key("mode")
+		x.Macvtap.Mode.EncodeQAPI(e)
+	}
+	if x.Socket != nil && x.Socket.Connect != nil {
+		e.Key("connect")
+		e.String(*x.Socket.Connect)
+	}
+	if x.Socket != nil && x.Socket.Udp != nil {
+		e.Key("udp")
+		e.String(*x.Socket.Udp)
+	}
+	if x.User != nil && x.User.Dnssearch != nil {
+		e.Key("dnssearch")
+		x.User.Dnssearch.EncodeQAPI(e)
+	}
 	if x.Tap != nil && x.Tap.Vhost != nil {
 		e.Key("vhost")
 		e.Bool(*x.Tap.Vhost)
 	}
+	if x.Macvtap != nil && x.Macvtap.Queues != nil {
+		e.Key("queues")
+		e.Uint(uint64(*x.Macvtap.Queues))
+	}
+	if x.Stream != nil && x.Stream.Server != nil {
+		e.Key("server")
+		e.Bool(*x.Stream.Server)
+	}
 	if x.Tap != nil && x.Tap.Queues != nil {
 		e.Key("queues")
 		e.Uint(uint64(*x.Tap.Queues))
+	}
+	if x.Socket != nil && x.Socket.Localaddr != nil {
+		e.Key("localaddr")
+		e.String(*x.Socket.Localaddr)
+	}
+	if x.User != nil && x.User.Net != nil {
+		e.Key("net")
+		e.String(*x.User.Net)
+	}
+	if x.Macvtap != nil && x.Macvtap.Mac != nil {
+		e.Key("mac")
+		e.String(*x.Macvtap.Mac)
+	}
+	if x.Macvtap != nil && x.Macvtap.Ifname != nil {
+		e.Key("ifname")
+		e.String(*x.Macvtap.Ifname)
 	}
 	if x.Tap != nil && x.Tap.Ifname != nil {
 		e.Key("ifname")
@@ -84,9 +209,29 @@ func (x *Netdev) EncodeQAPI(e *Encoder) {
 	}
 	e.Key("type")
 	x.Type.EncodeQAPI(e)
+	if x.Macvtap != nil && x.Macvtap.Sndbuf != nil {
+		e.Key("sndbuf")
+		e.Uint(*x.Macvtap.Sndbuf)
+	}
 	if x.Tap != nil && x.Tap.Sndbuf != nil {
 		e.Key("sndbuf")
 		e.Uint(*x.Tap.Sndbuf)
+	}
+	if x.User != nil && x.User.Dns != nil {
+		e.Key("dns")
+		e.String(*x.User.Dns)
+	}
+	if x.Stream != nil && x.Stream.Reconnect != nil {
+		e.Key("reconnect")
+		e.Uint(uint64(*x.Stream.Reconnect))
+	}
+	if x.User != nil && x.User.Hostfwd != nil {
+		e.Key("hostfwd")
+		x.User.Hostfwd.EncodeQAPI(e)
+	}
+	if x.Tap != nil && x.Tap.Vhostfd != nil {
+		e.Key("vhostfd")
+		e.String(*x.Tap.Vhostfd)
 	}
 	if x.Tap != nil && x.Tap.VnetHdr != nil {
 		e.Key("vnet_hdr")
@@ -94,6 +239,165 @@ func (x *Netdev) EncodeQAPI(e *Encoder) {
 	}
 	e.Key("id")
 	e.String(x.Id)
+	if x.Tap != nil && x.Tap.Vhostfds != nil {
+		e.Key("vhostfds")
+		e.String(*x.Tap.Vhostfds)
+	}
+	e.EndObject()
+}
+
+// DecodeQAPI implements Decodable.
+func (x *StringWrapper) DecodeQAPI(v Value) error {
+	o, err := v.object()
+	if err != nil {
+		return err
+	}
+	if err := x.decodeMembers(&o); err != nil {
+		return err
+	}
+	return o.finish()
+}
+
+func (x *StringWrapper) decodeMembers(o *object) error {
+	if m, ok := o.take("str"); !ok {
+		return missing("str")
+	} else if err := decodeString(m, &x.Str); err != nil {
+		return within("str", err)
+	}
+	return nil
+}
+
+// EncodeQAPI implements Encodable.
+func (x *StringWrapper) EncodeQAPI(e *Encoder) {
+	e.BeginObject()
+	e.Key("str")
+	e.String(x.Str)
+	e.EndObject()
+}
+
+// DecodeQAPI implements Decodable.
+func (x *StringWrapperList) DecodeQAPI(v Value) error {
+	if err := v.array(); err != nil {
+		return err
+	}
+	*x = make(StringWrapperList, v.Len())
+	i := 0
+	for m := range v.Elements() {
+		if err := (*x)[i].DecodeQAPI(m); err != nil {
+			return element(i, err)
+		}
+		i++
+	}
+	return nil
+}
+
+// EncodeQAPI implements Encodable.
+func (x *StringWrapperList) EncodeQAPI(e *Encoder) {
+	e.BeginArray()
+	for i := range *x {
+		e.Elem()
+		(*x)[i].EncodeQAPI(e)
+	}
+	e.EndArray()
+}
+
+// DecodeQAPI implements Decodable.
+func (x *NetdevUserOptions) DecodeQAPI(v Value) error {
+	o, err := v.object()
+	if err != nil {
+		return err
+	}
+	if err := x.decodeMembers(&o); err != nil {
+		return err
+	}
+	return o.finish()
+}
+
+func (x *NetdevUserOptions) decodeMembers(o *object) error {
+	if m, ok := o.take("ipv4"); ok {
+		x.Ipv4 = new(bool)
+		if err := decodeBool(m, x.Ipv4); err != nil {
+			return within("ipv4", err)
+		}
+	}
+	if m, ok := o.take("ipv6"); ok {
+		x.Ipv6 = new(bool)
+		if err := decodeBool(m, x.Ipv6); err != nil {
+			return within("ipv6", err)
+		}
+	}
+	if m, ok := o.take("net"); ok {
+		x.Net = new(string)
+		if err := decodeString(m, x.Net); err != nil {
+			return within("net", err)
+		}
+	}
+	if m, ok := o.take("host"); ok {
+		x.Host = new(string)
+		if err := decodeString(m, x.Host); err != nil {
+			return within("host", err)
+		}
+	}
+	if m, ok := o.take("dhcpstart"); ok {
+		x.Dhcpstart = new(string)
+		if err := decodeString(m, x.Dhcpstart); err != nil {
+			return within("dhcpstart", err)
+		}
+	}
+	if m, ok := o.take("dns"); ok {
+		x.Dns = new(string)
+		if err := decodeString(m, x.Dns); err != nil {
+			return within("dns", err)
+		}
+	}
+	if m, ok := o.take("dnssearch"); ok {
+		if err := x.Dnssearch.DecodeQAPI(m); err != nil {
+			return within("dnssearch", err)
+		}
+	}
+	if m, ok := o.take("hostfwd"); ok {
+		if err := x.Hostfwd.DecodeQAPI(m); err != nil {
+			return within("hostfwd", err)
+		}
+	}
+	return nil
+}
+
+// EncodeQAPI implements Encodable.
+func (x *NetdevUserOptions) EncodeQAPI(e *Encoder) {
+	e.BeginObject()
+	if x.Dhcpstart != nil {
+		e.Key("dhcpstart")
+		e.String(*x.Dhcpstart)
+	}
+	if x.Ipv6 != nil {
+		e.Key("ipv6")
+		e.Bool(*x.Ipv6)
+	}
+	if x.Ipv4 != nil {
+		e.Key("ipv4")
+		e.Bool(*x.Ipv4)
+	}
+	if x.Host != nil {
+		e.Key("host")
+		e.String(*x.Host)
+	}
+	if x.Dnssearch != nil {
+		e.Key("dnssearch")
+		x.Dnssearch.EncodeQAPI(e)
+	}
+	if x.Net != nil {
+		e.Key("net")
+		e.String(*x.Net)
+	}
+	if x.Dns != nil {
+		e.Key("dns")
+		e.String(*x.Dns)
+	}
+	if x.Hostfwd != nil {
+		e.Key("hostfwd")
+		x.Hostfwd.EncodeQAPI(e)
+	}
 	e.EndObject()
 }
 
@@ -140,6 +444,18 @@ func (x *NetdevTapOptions) decodeMembers(o *object) error {
 			return within("downscript", err)
 		}
 	}
+	if m, ok := o.take("br"); ok {
+		x.Br = new(string)
+		if err := decodeString(m, x.Br); err != nil {
+			return within("br", err)
+		}
+	}
+	if m, ok := o.take("helper"); ok {
+		x.Helper = new(string)
+		if err := decodeString(m, x.Helper); err != nil {
+			return within("helper", err)
+		}
+	}
 	if m, ok := o.take("sndbuf"); ok {
 		x.Sndbuf = new(uint64)
 		if err := decodeUint64(m, x.Sndbuf); err != nil {
@@ -158,10 +474,34 @@ func (x *NetdevTapOptions) decodeMembers(o *object) error {
 			return within("vhost", err)
 		}
 	}
+	if m, ok := o.take("vhostfd"); ok {
+		x.Vhostfd = new(string)
+		if err := decodeString(m, x.Vhostfd); err != nil {
+			return within("vhostfd", err)
+		}
+	}
+	if m, ok := o.take("vhostfds"); ok {
+		x.Vhostfds = new(string)
+		if err := decodeString(m, x.Vhostfds); err != nil {
+			return within("vhostfds", err)
+		}
+	}
+	if m, ok := o.take("vhostforce"); ok {
+		x.Vhostforce = new(bool)
+		if err := decodeBool(m, x.Vhostforce); err != nil {
+			return within("vhostforce", err)
+		}
+	}
 	if m, ok := o.take("queues"); ok {
 		x.Queues = new(uint32)
 		if err := decodeUint32(m, x.Queues); err != nil {
 			return within("queues", err)
+		}
+	}
+	if m, ok := o.take("poll-us"); ok {
+		x.PollUs = new(uint32)
+		if err := decodeUint32(m, x.PollUs); err != nil {
+			return within("poll-us", err)
 		}
 	}
 	return nil
@@ -170,6 +510,10 @@ func (x *NetdevTapOptions) decodeMembers(o *object) error {
 // EncodeQAPI implements Encodable.
 func (x *NetdevTapOptions) EncodeQAPI(e *Encoder) {
 	e.BeginObject()
+	if x.Br != nil {
+		e.Key("br")
+		e.String(*x.Br)
+	}
 	if x.Script != nil {
 		e.Key("script")
 		e.String(*x.Script)
@@ -178,9 +522,21 @@ func (x *NetdevTapOptions) EncodeQAPI(e *Encoder) {
 		e.Key("downscript")
 		e.String(*x.Downscript)
 	}
+	if x.Vhostforce != nil {
+		e.Key("vhostforce")
+		e.Bool(*x.Vhostforce)
+	}
 	if x.Fd != nil {
 		e.Key("fd")
 		e.String(*x.Fd)
+	}
+	if x.PollUs != nil {
+		e.Key("poll-us")
+		e.Uint(uint64(*x.PollUs))
+	}
+	if x.Helper != nil {
+		e.Key("helper")
+		e.String(*x.Helper)
 	}
 	if x.Fds != nil {
 		e.Key("fds")
@@ -202,9 +558,295 @@ func (x *NetdevTapOptions) EncodeQAPI(e *Encoder) {
 		e.Key("sndbuf")
 		e.Uint(*x.Sndbuf)
 	}
+	if x.Vhostfd != nil {
+		e.Key("vhostfd")
+		e.String(*x.Vhostfd)
+	}
 	if x.VnetHdr != nil {
 		e.Key("vnet_hdr")
 		e.Bool(*x.VnetHdr)
+	}
+	if x.Vhostfds != nil {
+		e.Key("vhostfds")
+		e.String(*x.Vhostfds)
+	}
+	e.EndObject()
+}
+
+// DecodeQAPI implements Decodable.
+func (x *NetdevSocketOptions) DecodeQAPI(v Value) error {
+	o, err := v.object()
+	if err != nil {
+		return err
+	}
+	if err := x.decodeMembers(&o); err != nil {
+		return err
+	}
+	return o.finish()
+}
+
+func (x *NetdevSocketOptions) decodeMembers(o *object) error {
+	if m, ok := o.take("fd"); ok {
+		x.Fd = new(string)
+		if err := decodeString(m, x.Fd); err != nil {
+			return within("fd", err)
+		}
+	}
+	if m, ok := o.take("listen"); ok {
+		x.Listen = new(string)
+		if err := decodeString(m, x.Listen); err != nil {
+			return within("listen", err)
+		}
+	}
+	if m, ok := o.take("connect"); ok {
+		x.Connect = new(string)
+		if err := decodeString(m, x.Connect); err != nil {
+			return within("connect", err)
+		}
+	}
+	if m, ok := o.take("mcast"); ok {
+		x.Mcast = new(string)
+		if err := decodeString(m, x.Mcast); err != nil {
+			return within("mcast", err)
+		}
+	}
+	if m, ok := o.take("localaddr"); ok {
+		x.Localaddr = new(string)
+		if err := decodeString(m, x.Localaddr); err != nil {
+			return within("localaddr", err)
+		}
+	}
+	if m, ok := o.take("udp"); ok {
+		x.Udp = new(string)
+		if err := decodeString(m, x.Udp); err != nil {
+			return within("udp", err)
+		}
+	}
+	return nil
+}
+
+// EncodeQAPI implements Encodable.
+func (x *NetdevSocketOptions) EncodeQAPI(e *Encoder) {
+	e.BeginObject()
+	if x.Listen != nil {
+		e.Key("listen")
+		e.String(*x.Listen)
+	}
+	if x.Mcast != nil {
+		e.Key("mcast")
+		e.String(*x.Mcast)
+	}
+	if x.Fd != nil {
+		e.Key("fd")
+		e.String(*x.Fd)
+	}
+	if x.Connect != nil {
+		e.Key("connect")
+		e.String(*x.Connect)
+	}
+	if x.Udp != nil {
+		e.Key("udp")
+		e.String(*x.Udp)
+	}
+	if x.Localaddr != nil {
+		e.Key("localaddr")
+		e.String(*x.Localaddr)
+	}
+	e.EndObject()
+}
+
+// DecodeQAPI implements Decodable.
+func (x *NetdevStreamOptions) DecodeQAPI(v Value) error {
+	o, err := v.object()
+	if err != nil {
+		return err
+	}
+	if err := x.decodeMembers(&o); err != nil {
+		return err
+	}
+	return o.finish()
+}
+
+func (x *NetdevStreamOptions) decodeMembers(o *object) error {
+	if m, ok := o.take("addr"); !ok {
+		return missing("addr")
+	} else if err := x.Addr.DecodeQAPI(m); err != nil {
+		return within("addr", err)
+	}
+	if m, ok := o.take("server"); ok {
+		x.Server = new(bool)
+		if err := decodeBool(m, x.Server); err != nil {
+			return within("server", err)
+		}
+	}
+	if m, ok := o.take("reconnect"); ok {
+		x.Reconnect = new(uint32)
+		if err := decodeUint32(m, x.Reconnect); err != nil {
+			return within("reconnect", err)
+		}
+	}
+	return nil
+}
+
+// EncodeQAPI implements Encodable.
+func (x *NetdevStreamOptions) EncodeQAPI(e *Encoder) {
+	e.BeginObject()
+	e.Key("addr")
+	x.Addr.EncodeQAPI(e)
+	if x.Server != nil {
+		e.Key("server")
+		e.Bool(*x.Server)
+	}
+	if x.Reconnect != nil {
+		e.Key("reconnect")
+		e.Uint(uint64(*x.Reconnect))
+	}
+	e.EndObject()
+}
+
+// DecodeQAPI implements Decodable.
+func (x *NetdevDgramOptions) DecodeQAPI(v Value) error {
+	o, err := v.object()
+	if err != nil {
+		return err
+	}
+	if err := x.decodeMembers(&o); err != nil {
+		return err
+	}
+	return o.finish()
+}
+
+func (x *NetdevDgramOptions) decodeMembers(o *object) error {
+	if m, ok := o.take("local"); ok {
+		x.Local = new(SocketAddress)
+		if err := x.Local.DecodeQAPI(m); err != nil {
+			return within("local", err)
+		}
+	}
+	if m, ok := o.take("remote"); ok {
+		x.Remote = new(SocketAddress)
+		if err := x.Remote.DecodeQAPI(m); err != nil {
+			return within("remote", err)
+		}
+	}
+	return nil
+}
+
+// EncodeQAPI implements Encodable.
+func (x *NetdevDgramOptions) EncodeQAPI(e *Encoder) {
+	e.BeginObject()
+	if x.Remote != nil {
+		e.Key("remote")
+		x.Remote.EncodeQAPI(e)
+	}
+	if x.Local != nil {
+		e.Key("local")
+		x.Local.EncodeQAPI(e)
+	}
+	e.EndObject()
+}
+
+// DecodeQAPI implements Decodable.
+func (x *MacvtapMode) DecodeQAPI(v Value) error {
+	s, err := v.enum()
+	if err != nil {
+		return err
+	}
+	switch string(s) {
+	case "bridge":
+		*x = MacvtapModeBridge
+	case "vepa":
+		*x = MacvtapModeVepa
+	case "private":
+		*x = MacvtapModePrivate
+	case "passthru":
+		*x = MacvtapModePassthru
+	case "source":
+		*x = MacvtapModeSource
+	default:
+		return notOneOf(s)
+	}
+	return nil
+}
+
+// EncodeQAPI implements Encodable.
+func (x *MacvtapMode) EncodeQAPI(e *Encoder) { e.String(string(*x)) }
+
+// DecodeQAPI implements Decodable.
+func (x *NetdevMacvtapOptions) DecodeQAPI(v Value) error {
+	o, err := v.object()
+	if err != nil {
+		return err
+	}
+	if err := x.decodeMembers(&o); err != nil {
+		return err
+	}
+	return o.finish()
+}
+
+func (x *NetdevMacvtapOptions) decodeMembers(o *object) error {
+	if m, ok := o.take("parent"); !ok {
+		return missing("parent")
+	} else if err := decodeString(m, &x.Parent); err != nil {
+		return within("parent", err)
+	}
+	if m, ok := o.take("mode"); ok {
+		x.Mode = new(MacvtapMode)
+		if err := x.Mode.DecodeQAPI(m); err != nil {
+			return within("mode", err)
+		}
+	}
+	if m, ok := o.take("mac"); ok {
+		x.Mac = new(string)
+		if err := decodeString(m, x.Mac); err != nil {
+			return within("mac", err)
+		}
+	}
+	if m, ok := o.take("queues"); ok {
+		x.Queues = new(uint32)
+		if err := decodeUint32(m, x.Queues); err != nil {
+			return within("queues", err)
+		}
+	}
+	if m, ok := o.take("ifname"); ok {
+		x.Ifname = new(string)
+		if err := decodeString(m, x.Ifname); err != nil {
+			return within("ifname", err)
+		}
+	}
+	if m, ok := o.take("sndbuf"); ok {
+		x.Sndbuf = new(uint64)
+		if err := decodeUint64(m, x.Sndbuf); err != nil {
+			return within("sndbuf", err)
+		}
+	}
+	return nil
+}
+
+// EncodeQAPI implements Encodable.
+func (x *NetdevMacvtapOptions) EncodeQAPI(e *Encoder) {
+	e.BeginObject()
+	e.Key("parent")
+	e.String(x.Parent)
+	if x.Mode != nil {
+		e.Key("mode")
+		x.Mode.EncodeQAPI(e)
+	}
+	if x.Queues != nil {
+		e.Key("queues")
+		e.Uint(uint64(*x.Queues))
+	}
+	if x.Mac != nil {
+		e.Key("mac")
+		e.String(*x.Mac)
+	}
+	if x.Ifname != nil {
+		e.Key("ifname")
+		e.String(*x.Ifname)
+	}
+	if x.Sndbuf != nil {
+		e.Key("sndbuf")
+		e.Uint(*x.Sndbuf)
 	}
 	e.EndObject()
 }
@@ -238,16 +880,461 @@ func (x *NetdevDelArgs) EncodeQAPI(e *Encoder) {
 	e.EndObject()
 }
 
+// DecodeQAPI implements Decodable.
+func (x *NetdevStreamConnectedEvent) DecodeQAPI(v Value) error {
+	o, err := v.object()
+	if err != nil {
+		return err
+	}
+	if err := x.decodeMembers(&o); err != nil {
+		return err
+	}
+	return o.finish()
+}
+
+func (x *NetdevStreamConnectedEvent) decodeMembers(o *object) error {
+	if m, ok := o.take("netdev-id"); !ok {
+		return missing("netdev-id")
+	} else if err := decodeString(m, &x.NetdevId); err != nil {
+		return within("netdev-id", err)
+	}
+	if m, ok := o.take("addr"); !ok {
+		return missing("addr")
+	} else if err := x.Addr.DecodeQAPI(m); err != nil {
+		return within("addr", err)
+	}
+	return nil
+}
+
+// EncodeQAPI implements Encodable.
+func (x *NetdevStreamConnectedEvent) EncodeQAPI(e *Encoder) {
+	e.BeginObject()
+	e.Key("netdev-id")
+	e.String(x.NetdevId)
+	e.Key("addr")
+	x.Addr.EncodeQAPI(e)
+	e.EndObject()
+}
+
+// DecodeQAPI implements Decodable.
+func (x *NetdevStreamDisconnectedEvent) DecodeQAPI(v Value) error {
+	o, err := v.object()
+	if err != nil {
+		return err
+	}
+	if err := x.decodeMembers(&o); err != nil {
+		return err
+	}
+	return o.finish()
+}
+
+func (x *NetdevStreamDisconnectedEvent) decodeMembers(o *object) error {
+	if m, ok := o.take("netdev-id"); !ok {
+		return missing("netdev-id")
+	} else if err := decodeString(m, &x.NetdevId); err != nil {
+		return within("netdev-id", err)
+	}
+	return nil
+}
+
+// EncodeQAPI implements Encodable.
+func (x *NetdevStreamDisconnectedEvent) EncodeQAPI(e *Encoder) {
+	e.BeginObject()
+	e.Key("netdev-id")
+	e.String(x.NetdevId)
+	e.EndObject()
+}
+
+// DecodeQAPI implements Decodable.
+func (x *SetLinkArgs) DecodeQAPI(v Value) error {
+	o, err := v.object()
+	if err != nil {
+		return err
+	}
+	if err := x.decodeMembers(&o); err != nil {
+		return err
+	}
+	return o.finish()
+}
+
+func (x *SetLinkArgs) decodeMembers(o *object) error {
+	if m, ok := o.take("name"); !ok {
+		return missing("name")
+	} else if err := decodeString(m, &x.Name); err != nil {
+		return within("name", err)
+	}
+	if m, ok := o.take("up"); !ok {
+		return missing("up")
+	} else if err := decodeBool(m, &x.Up); err != nil {
+		return within("up", err)
+	}
+	return nil
+}
+
+// EncodeQAPI implements Encodable.
+func (x *SetLinkArgs) EncodeQAPI(e *Encoder) {
+	e.BeginObject()
+	e.Key("name")
+	e.String(x.Name)
+	e.Key("up")
+	e.Bool(x.Up)
+	e.EndObject()
+}
+
+// DecodeQAPI implements Decodable.
+func (x *RxState) DecodeQAPI(v Value) error {
+	s, err := v.enum()
+	if err != nil {
+		return err
+	}
+	switch string(s) {
+	case "normal":
+		*x = RxStateNormal
+	case "none":
+		*x = RxStateNone
+	case "all":
+		*x = RxStateAll
+	default:
+		return notOneOf(s)
+	}
+	return nil
+}
+
+// EncodeQAPI implements Encodable.
+func (x *RxState) EncodeQAPI(e *Encoder) { e.String(string(*x)) }
+
+// DecodeQAPI implements Decodable.
+func (x *VlanTable) DecodeQAPI(v Value) error {
+	if err := v.array(); err != nil {
+		return err
+	}
+	*x = make(VlanTable, v.Len())
+	i := 0
+	for m := range v.Elements() {
+		if err := decodeInt64(m, &(*x)[i]); err != nil {
+			return element(i, err)
+		}
+		i++
+	}
+	return nil
+}
+
+// EncodeQAPI implements Encodable.
+func (x *VlanTable) EncodeQAPI(e *Encoder) {
+	e.BeginArray()
+	for i := range *x {
+		e.Elem()
+		e.Int((*x)[i])
+	}
+	e.EndArray()
+}
+
+// DecodeQAPI implements Decodable.
+func (x *RxFilterInfo) DecodeQAPI(v Value) error {
+	o, err := v.object()
+	if err != nil {
+		return err
+	}
+	if err := x.decodeMembers(&o); err != nil {
+		return err
+	}
+	return o.finish()
+}
+
+func (x *RxFilterInfo) decodeMembers(o *object) error {
+	if m, ok := o.take("name"); !ok {
+		return missing("name")
+	} else if err := decodeString(m, &x.Name); err != nil {
+		return within("name", err)
+	}
+	if m, ok := o.take("promiscuous"); !ok {
+		return missing("promiscuous")
+	} else if err := decodeBool(m, &x.Promiscuous); err != nil {
+		return within("promiscuous", err)
+	}
+	if m, ok := o.take("multicast"); !ok {
+		return missing("multicast")
+	} else if err := x.Multicast.DecodeQAPI(m); err != nil {
+		return within("multicast", err)
+	}
+	if m, ok := o.take("unicast"); !ok {
+		return missing("unicast")
+	} else if err := x.Unicast.DecodeQAPI(m); err != nil {
+		return within("unicast", err)
+	}
+	if m, ok := o.take("vlan"); !ok {
+		return missing("vlan")
+	} else if err := x.Vlan.DecodeQAPI(m); err != nil {
+		return within("vlan", err)
+	}
+	if m, ok := o.take("broadcast-allowed"); !ok {
+		return missing("broadcast-allowed")
+	} else if err := decodeBool(m, &x.BroadcastAllowed); err != nil {
+		return within("broadcast-allowed", err)
+	}
+	if m, ok := o.take("multicast-overflow"); !ok {
+		return missing("multicast-overflow")
+	} else if err := decodeBool(m, &x.MulticastOverflow); err != nil {
+		return within("multicast-overflow", err)
+	}
+	if m, ok := o.take("unicast-overflow"); !ok {
+		return missing("unicast-overflow")
+	} else if err := decodeBool(m, &x.UnicastOverflow); err != nil {
+		return within("unicast-overflow", err)
+	}
+	if m, ok := o.take("main-mac"); !ok {
+		return missing("main-mac")
+	} else if err := decodeString(m, &x.MainMac); err != nil {
+		return within("main-mac", err)
+	}
+	if m, ok := o.take("vlan-table"); !ok {
+		return missing("vlan-table")
+	} else if err := x.VlanTable.DecodeQAPI(m); err != nil {
+		return within("vlan-table", err)
+	}
+	if m, ok := o.take("unicast-table"); !ok {
+		return missing("unicast-table")
+	} else if err := x.UnicastTable.DecodeQAPI(m); err != nil {
+		return within("unicast-table", err)
+	}
+	if m, ok := o.take("multicast-table"); !ok {
+		return missing("multicast-table")
+	} else if err := x.MulticastTable.DecodeQAPI(m); err != nil {
+		return within("multicast-table", err)
+	}
+	return nil
+}
+
+// EncodeQAPI implements Encodable.
+func (x *RxFilterInfo) EncodeQAPI(e *Encoder) {
+	e.BeginObject()
+	e.Key("promiscuous")
+	e.Bool(x.Promiscuous)
+	e.Key("name")
+	e.String(x.Name)
+	e.Key("main-mac")
+	e.String(x.MainMac)
+	e.Key("unicast")
+	x.Unicast.EncodeQAPI(e)
+	e.Key("vlan")
+	x.Vlan.EncodeQAPI(e)
+	e.Key("vlan-table")
+	x.VlanTable.EncodeQAPI(e)
+	e.Key("unicast-table")
+	x.UnicastTable.EncodeQAPI(e)
+	e.Key("multicast")
+	x.Multicast.EncodeQAPI(e)
+	e.Key("multicast-overflow")
+	e.Bool(x.MulticastOverflow)
+	e.Key("unicast-overflow")
+	e.Bool(x.UnicastOverflow)
+	e.Key("multicast-table")
+	x.MulticastTable.EncodeQAPI(e)
+	e.Key("broadcast-allowed")
+	e.Bool(x.BroadcastAllowed)
+	e.EndObject()
+}
+
+// DecodeQAPI implements Decodable.
+func (x *RxFilterInfoList) DecodeQAPI(v Value) error {
+	if err := v.array(); err != nil {
+		return err
+	}
+	*x = make(RxFilterInfoList, v.Len())
+	i := 0
+	for m := range v.Elements() {
+		if err := (*x)[i].DecodeQAPI(m); err != nil {
+			return element(i, err)
+		}
+		i++
+	}
+	return nil
+}
+
+// EncodeQAPI implements Encodable.
+func (x *RxFilterInfoList) EncodeQAPI(e *Encoder) {
+	e.BeginArray()
+	for i := range *x {
+		e.Elem()
+		(*x)[i].EncodeQAPI(e)
+	}
+	e.EndArray()
+}
+
+// DecodeQAPI implements Decodable.
+func (x *QueryRxFilterArgs) DecodeQAPI(v Value) error {
+	o, err := v.object()
+	if err != nil {
+		return err
+	}
+	if err := x.decodeMembers(&o); err != nil {
+		return err
+	}
+	return o.finish()
+}
+
+func (x *QueryRxFilterArgs) decodeMembers(o *object) error {
+	if m, ok := o.take("name"); ok {
+		x.Name = new(string)
+		if err := decodeString(m, x.Name); err != nil {
+			return within("name", err)
+		}
+	}
+	return nil
+}
+
+// EncodeQAPI implements Encodable.
+func (x *QueryRxFilterArgs) EncodeQAPI(e *Encoder) {
+	e.BeginObject()
+	if x.Name != nil {
+		e.Key("name")
+		e.String(*x.Name)
+	}
+	e.EndObject()
+}
+
+// DecodeQAPI implements Decodable.
+func (x *NicRxFilterChangedEvent) DecodeQAPI(v Value) error {
+	o, err := v.object()
+	if err != nil {
+		return err
+	}
+	if err := x.decodeMembers(&o); err != nil {
+		return err
+	}
+	return o.finish()
+}
+
+func (x *NicRxFilterChangedEvent) decodeMembers(o *object) error {
+	if m, ok := o.take("name"); ok {
+		x.Name = new(string)
+		if err := decodeString(m, x.Name); err != nil {
+			return within("name", err)
+		}
+	}
+	if m, ok := o.take("path"); !ok {
+		return missing("path")
+	} else if err := decodeString(m, &x.Path); err != nil {
+		return within("path", err)
+	}
+	return nil
+}
+
+// EncodeQAPI implements Encodable.
+func (x *NicRxFilterChangedEvent) EncodeQAPI(e *Encoder) {
+	e.BeginObject()
+	if x.Name != nil {
+		e.Key("name")
+		e.String(*x.Name)
+	}
+	e.Key("path")
+	e.String(x.Path)
+	e.EndObject()
+}
+
+// DecodeQAPI implements Decodable.
+func (x *AnnounceParameters) DecodeQAPI(v Value) error {
+	o, err := v.object()
+	if err != nil {
+		return err
+	}
+	if err := x.decodeMembers(&o); err != nil {
+		return err
+	}
+	return o.finish()
+}
+
+func (x *AnnounceParameters) decodeMembers(o *object) error {
+	if m, ok := o.take("initial"); !ok {
+		return missing("initial")
+	} else if err := decodeInt64(m, &x.Initial); err != nil {
+		return within("initial", err)
+	}
+	if m, ok := o.take("max"); !ok {
+		return missing("max")
+	} else if err := decodeInt64(m, &x.Max); err != nil {
+		return within("max", err)
+	}
+	if m, ok := o.take("rounds"); !ok {
+		return missing("rounds")
+	} else if err := decodeInt64(m, &x.Rounds); err != nil {
+		return within("rounds", err)
+	}
+	if m, ok := o.take("step"); !ok {
+		return missing("step")
+	} else if err := decodeInt64(m, &x.Step); err != nil {
+		return within("step", err)
+	}
+	if m, ok := o.take("interfaces"); ok {
+		if err := x.Interfaces.DecodeQAPI(m); err != nil {
+			return within("interfaces", err)
+		}
+	}
+	if m, ok := o.take("id"); ok {
+		x.Id = new(string)
+		if err := decodeString(m, x.Id); err != nil {
+			return within("id", err)
+		}
+	}
+	return nil
+}
+
+// EncodeQAPI implements Encodable.
+func (x *AnnounceParameters) EncodeQAPI(e *Encoder) {
+	e.BeginObject()
+	e.Key("step")
+	e.Int(x.Step)
+	e.Key("initial")
+	e.Int(x.Initial)
+	if x.Interfaces != nil {
+		e.Key("interfaces")
+		x.Interfaces.EncodeQAPI(e)
+	}
+	e.Key("rounds")
+	e.Int(x.Rounds)
+	e.Key("max")
+	e.Int(x.Max)
+	if x.Id != nil {
+		e.Key("id")
+		e.String(*x.Id)
+	}
+	e.EndObject()
+}
+
 // netSchema describes what the file declares.
 var netSchema = []entity{
 	{name: "NetClientDriver", meta: SchemaMetaTypeEnum, members: []field{
+		{name: "user"},
 		{name: "tap"},
+		{name: "socket"},
+		{name: "stream"},
+		{name: "dgram"},
+		{name: "macvtap"},
 	}},
 	{name: "Netdev", meta: SchemaMetaTypeObject, members: []field{
 		{name: "id", typ: "str"},
 		{name: "type", typ: "NetClientDriver"},
 	}, tag: "type", variants: []field{
+		{name: "user", typ: "NetdevUserOptions"},
 		{name: "tap", typ: "NetdevTapOptions"},
+		{name: "socket", typ: "NetdevSocketOptions"},
+		{name: "stream", typ: "NetdevStreamOptions"},
+		{name: "dgram", typ: "NetdevDgramOptions"},
+		{name: "macvtap", typ: "NetdevMacvtapOptions"},
+	}},
+	{name: "StringWrapper", meta: SchemaMetaTypeObject, members: []field{
+		{name: "str", typ: "str"},
+	}},
+	{name: "StringWrapperList", meta: SchemaMetaTypeArray, arg: "StringWrapper"},
+	{name: "NetdevUserOptions", meta: SchemaMetaTypeObject, members: []field{
+		{name: "ipv4", typ: "bool", optional: true},
+		{name: "ipv6", typ: "bool", optional: true},
+		{name: "net", typ: "str", optional: true},
+		{name: "host", typ: "str", optional: true},
+		{name: "dhcpstart", typ: "str", optional: true},
+		{name: "dns", typ: "str", optional: true},
+		{name: "dnssearch", typ: "StringWrapperList", optional: true},
+		{name: "hostfwd", typ: "StringWrapperList", optional: true},
 	}},
 	{name: "NetdevTapOptions", meta: SchemaMetaTypeObject, members: []field{
 		{name: "ifname", typ: "str", optional: true},
@@ -255,14 +1342,105 @@ var netSchema = []entity{
 		{name: "fds", typ: "str", optional: true},
 		{name: "script", typ: "str", optional: true},
 		{name: "downscript", typ: "str", optional: true},
+		{name: "br", typ: "str", optional: true},
+		{name: "helper", typ: "str", optional: true},
 		{name: "sndbuf", typ: "int", optional: true},
 		{name: "vnet_hdr", typ: "bool", optional: true},
 		{name: "vhost", typ: "bool", optional: true},
+		{name: "vhostfd", typ: "str", optional: true},
+		{name: "vhostfds", typ: "str", optional: true},
+		{name: "vhostforce", typ: "bool", optional: true},
 		{name: "queues", typ: "int", optional: true},
+		{name: "poll-us", typ: "int", optional: true},
+	}},
+	{name: "NetdevSocketOptions", meta: SchemaMetaTypeObject, members: []field{
+		{name: "fd", typ: "str", optional: true},
+		{name: "listen", typ: "str", optional: true},
+		{name: "connect", typ: "str", optional: true},
+		{name: "mcast", typ: "str", optional: true},
+		{name: "localaddr", typ: "str", optional: true},
+		{name: "udp", typ: "str", optional: true},
+	}},
+	{name: "NetdevStreamOptions", meta: SchemaMetaTypeObject, members: []field{
+		{name: "addr", typ: "SocketAddress"},
+		{name: "server", typ: "bool", optional: true},
+		{name: "reconnect", typ: "int", optional: true},
+	}},
+	{name: "NetdevDgramOptions", meta: SchemaMetaTypeObject, members: []field{
+		{name: "local", typ: "SocketAddress", optional: true},
+		{name: "remote", typ: "SocketAddress", optional: true},
+	}},
+	{name: "MacvtapMode", meta: SchemaMetaTypeEnum, members: []field{
+		{name: "bridge"},
+		{name: "vepa"},
+		{name: "private"},
+		{name: "passthru"},
+		{name: "source"},
+	}},
+	{name: "NetdevMacvtapOptions", meta: SchemaMetaTypeObject, members: []field{
+		{name: "parent", typ: "str"},
+		{name: "mode", typ: "MacvtapMode", optional: true},
+		{name: "mac", typ: "str", optional: true},
+		{name: "queues", typ: "int", optional: true},
+		{name: "ifname", typ: "str", optional: true},
+		{name: "sndbuf", typ: "int", optional: true},
 	}},
 	{name: "NetdevDelArgs", meta: SchemaMetaTypeObject, members: []field{
 		{name: "id", typ: "str"},
 	}},
+	{name: "NetdevStreamConnectedEvent", meta: SchemaMetaTypeObject, members: []field{
+		{name: "netdev-id", typ: "str"},
+		{name: "addr", typ: "SocketAddress"},
+	}},
+	{name: "NetdevStreamDisconnectedEvent", meta: SchemaMetaTypeObject, members: []field{
+		{name: "netdev-id", typ: "str"},
+	}},
+	{name: "SetLinkArgs", meta: SchemaMetaTypeObject, members: []field{
+		{name: "name", typ: "str"},
+		{name: "up", typ: "bool"},
+	}},
+	{name: "RxState", meta: SchemaMetaTypeEnum, members: []field{
+		{name: "normal"},
+		{name: "none"},
+		{name: "all"},
+	}},
+	{name: "VlanTable", meta: SchemaMetaTypeArray, arg: "int"},
+	{name: "RxFilterInfo", meta: SchemaMetaTypeObject, members: []field{
+		{name: "name", typ: "str"},
+		{name: "promiscuous", typ: "bool"},
+		{name: "multicast", typ: "RxState"},
+		{name: "unicast", typ: "RxState"},
+		{name: "vlan", typ: "RxState"},
+		{name: "broadcast-allowed", typ: "bool"},
+		{name: "multicast-overflow", typ: "bool"},
+		{name: "unicast-overflow", typ: "bool"},
+		{name: "main-mac", typ: "str"},
+		{name: "vlan-table", typ: "VlanTable"},
+		{name: "unicast-table", typ: "StringList"},
+		{name: "multicast-table", typ: "StringList"},
+	}},
+	{name: "RxFilterInfoList", meta: SchemaMetaTypeArray, arg: "RxFilterInfo"},
+	{name: "QueryRxFilterArgs", meta: SchemaMetaTypeObject, members: []field{
+		{name: "name", typ: "str", optional: true},
+	}},
+	{name: "NicRxFilterChangedEvent", meta: SchemaMetaTypeObject, members: []field{
+		{name: "name", typ: "str", optional: true},
+		{name: "path", typ: "str"},
+	}},
+	{name: "AnnounceParameters", meta: SchemaMetaTypeObject, members: []field{
+		{name: "initial", typ: "int"},
+		{name: "max", typ: "int"},
+		{name: "rounds", typ: "int"},
+		{name: "step", typ: "int"},
+		{name: "interfaces", typ: "StringList", optional: true},
+		{name: "id", typ: "str", optional: true},
+	}},
 	{name: "netdev_add", meta: SchemaMetaTypeCommand, arg: "Netdev", ret: "Empty"},
 	{name: "netdev_del", meta: SchemaMetaTypeCommand, arg: "NetdevDelArgs", ret: "Empty"},
+	{name: "NETDEV_STREAM_CONNECTED", meta: SchemaMetaTypeEvent, arg: "NetdevStreamConnectedEvent"},
+	{name: "NETDEV_STREAM_DISCONNECTED", meta: SchemaMetaTypeEvent, arg: "NetdevStreamDisconnectedEvent"},
+	{name: "set_link", meta: SchemaMetaTypeCommand, arg: "SetLinkArgs", ret: "Empty"},
+	{name: "query-rx-filter", meta: SchemaMetaTypeCommand, arg: "QueryRxFilterArgs", ret: "RxFilterInfoList"},
+	{name: "NIC_RX_FILTER_CHANGED", meta: SchemaMetaTypeEvent, arg: "NicRxFilterChangedEvent"},
+	{name: "announce-self", meta: SchemaMetaTypeCommand, arg: "AnnounceParameters", ret: "Empty"},
 }

@@ -56,4 +56,7 @@ func (l *lane) execute() {
 	l.e.Reset()
 	l.req.Run(l.s.ctx, l.e)
 	l.waiting = l.s.replied(l.e.Bytes())
+	if l == l.s.inBand && len(l.s.asked) > 0 {
+		l.s.srv.once.answered(l.s)
+	}
 }

@@ -80,6 +80,7 @@ type Server struct {
 	cancel context.CancelFunc
 
 	compact, pretty *tape    // events, in both forms
+	once            *once    // those of which each client is told once
 	deaf            []func() // ends them
 	criers          sync.WaitGroup
 	hush            func() // ends those
@@ -113,6 +114,8 @@ func New(cfg Config) *Server {
 		s.deaf = append(s.deaf, cfg.Events.Subscribe(t))
 		s.criers.Go(func() { newCrier(t).run(over) })
 	}
+	s.once = newOnce()
+	s.deaf = append(s.deaf, cfg.Events.Subscribe(s.once))
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.register()
 	return s

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"hv/qmp/events"
 	"hv/qmp/qapi"
 	"hv/qmp/wire"
 )
@@ -31,6 +32,8 @@ type session struct {
 
 	caps    atomic.Pointer[capabilities] // nil until negotiated
 	listens bool                         // to events
+
+	asked []events.Key // what commands in band asked about, of what a client is told once
 
 	came   *batch // the descriptors that came last, nil for none; for the reading goroutine
 	oobBuf []byte // for them
@@ -87,6 +90,7 @@ func (s *session) run() {
 	s.came.release()
 	// A client whose input ends with quit hears how the VM ends, too.
 	_ = s.srv.cfg.Exec.Do(s.ctx, func() {})
+	s.srv.once.leave(s)
 	s.out.deafen()
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	s.out.drain(ctx)
@@ -203,6 +207,7 @@ func (s *session) replied(msg []byte) (waiting int) {
 	if !s.listens && s.caps.Load() != nil {
 		s.listens = true
 		s.out.listen(s.srv.tape(s.monitor.Pretty))
+		s.srv.once.join(s)
 	}
 	return waiting
 }

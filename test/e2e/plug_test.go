@@ -71,7 +71,7 @@ func TestNetdevs(t *testing.T) {
 	tap := `{"type":"tap","id":"n0","ifname":"hve2e0","script":"no","downscript":"no"}`
 	for range 2 {
 		v.works(t, "netdev_add", tap)
-		v.failing(t, "Duplicate ID 'n0' for netdev", "netdev_add", tap)
+		v.failing(t, "Duplicate ID 'n0'", "netdev_add", tap)
 		v.works(t, "netdev_del", `{"id":"n0"}`)
 		v.failing(t, "Device 'n0' not found", "netdev_del", `{"id":"n0"}`)
 	}

@@ -10,7 +10,10 @@ import (
 
 // additions is where we differ from QEMU on purpose, and why.
 var additions = map[string]string{
-	"human-monitor-command": "its feature savevm-monitor-nodes is about snapshots, which there are none of",
+	"human-monitor-command":        "its feature savevm-monitor-nodes is about snapshots, which there are none of",
+	"netdev_add.type=macvtap":      "a macvtap that is made for the VM; with QEMU somebody else makes it and passes its descriptors",
+	"netdev_add{macvtap}":          "as above",
+	"netdev_add{stream}.reconnect": "QEMU has it since 8.0",
 }
 
 // TestSchemaBesideQEMU holds each command and event of ours to QEMU's: arguments,
