@@ -214,6 +214,9 @@ func (l *Link) SetOffload(_, _, _, _, _ bool) error { return nil }
 // Abilities tells that the back end understands headers, as its features say in detail.
 func (l *Link) Abilities() (header, ufo, uso bool) { return true, true, false }
 
+// LongQueues tells that transmit queues may have more than 256 entries.
+func (l *Link) LongQueues() bool { return true }
+
 // EnableQueue has the back end use a queue pair or not.
 func (l *Link) EnableQueue(i int, on bool) error {
 	l.mu.Lock()

@@ -83,9 +83,15 @@ func (c *Config) check() error {
 	return nil
 }
 
+// shortQueue is the size of transmit queues, as QEMU has it, unless an engine serves longer ones.
+const shortQueue = 256
+
 // limit makes of the properties what the workers use.
 func (d *Device) limit() {
 	c := &d.cfg
+	if l, ok := d.link.(longQueuer); !ok || !l.LongQueues() {
+		c.TxQueueSize = min(c.TxQueueSize, shortQueue)
+	}
 	d.rxLimit = newBucket(rate{c.RxBits, c.RxPackets, time.Duration(c.RxBurst) * time.Millisecond})
 	d.txLimit = newBucket(rate{c.TxBits, c.TxPackets, time.Duration(c.TxBurst) * time.Millisecond})
 	if d.txBurst = batch; c.TXBurst > 0 {

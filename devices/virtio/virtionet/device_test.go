@@ -276,6 +276,46 @@ func TestPairs(t *testing.T) {
 	}
 }
 
+// TestManyPairs uses the last of as many queue pairs as there can be.
+func TestManyPairs(t *testing.T) {
+	dev, d, c := nic(t, maxPairs, virtiotest.Options{RAM: 16 << 20}, nil)
+	if answer, _ := d.Send(2*maxPairs, 1, []byte{classMQ, mqPairsSet}, []byte{0, 1}); answer[0] != ackOK || !c.enabled[maxPairs-1] {
+		t.Fatal("256 pairs were refused")
+	}
+	d.Send(2*maxPairs-1, 0, packet(MAC{2}, 1))
+	c.take(t, maxPairs-1)
+	if n := dev.Counters().Tx[maxPairs-1].Packets; n != 1 {
+		t.Errorf("%d packets", n)
+	}
+	more := newCable(t, maxPairs+1)
+	t.Cleanup(more.close)
+	if _, err := New(fullConfig(), more, &host{}); err == nil {
+		t.Error("more pairs were accepted")
+	}
+}
+
+// TestQueueSizes: only an engine that can do it gets long transmit queues.
+func TestQueueSizes(t *testing.T) {
+	c := newCable(t, 1)
+	t.Cleanup(c.close)
+	cfg := fullConfig()
+	cfg.RxQueueSize, cfg.TxQueueSize = 1024, 512
+	for want, l := range map[uint16]Link{256: c, 512: roomy{c}} {
+		dev, err := New(cfg, l, &host{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := dev.QueueSizes(); got[0] != 1024 || got[1] != want {
+			t.Errorf("sizes %v", got)
+		}
+	}
+}
+
+// roomy is a link with long transmit queues.
+type roomy struct{ *cable }
+
+func (roomy) LongQueues() bool { return true }
+
 // TestLostLink tells once that the other end is gone.
 func TestLostLink(t *testing.T) {
 	told := make(chan error, 10)

@@ -33,6 +33,9 @@ type Segmenter interface {
 	SetUSO(v4, v6 bool) error
 }
 
+// longQueuer is a Link that can say that it serves transmit queues of more than 256 entries itself.
+type longQueuer interface{ LongQueues() bool }
+
 // Host is who has the device. Its methods are called by workers and must not wait for the device.
 type Host interface {
 	// LinkLost tells once that the link that is attached came to its end.
