@@ -21,14 +21,25 @@ func guestFile(b *testing.B) string {
 // after key=.
 func figure(b *testing.B, program, commands, key string, devices ...string) float64 {
 	b.Helper()
+	p := boot(b, nil, program, commands+"; poweroff", devices...)
+	defer func() { <-p.Ended() }()
+	return printed(b, p, key)
+}
+
+// boot starts a monitor with the guest, and open files from descriptor 3 on.
+func boot(b *testing.B, files []*os.File, program, commands string, devices ...string) *hvrun.Proc {
+	b.Helper()
 	args := append([]string{
 		"-machine", "q35,accel=kvm", "-m", "64", "-nodefaults", "-display", "none", "-no-reboot", "-serial", "stdio",
-		"-kernel", guestFile(b), "-append", commands + "; poweroff",
+		"-kernel", guestFile(b), "-append", commands,
 	}, devices...)
-	p := hvrun.Start(b, program, args...)
-	m := p.Expect(b, `\b`+key+`=(\d+)\s`)
-	<-p.Ended()
-	v, err := strconv.ParseFloat(m[1], 64)
+	return hvrun.StartWith(b, files, program, args...)
+}
+
+// printed waits for the number that the guest prints after key=.
+func printed(b *testing.B, p *hvrun.Proc, key string) float64 {
+	b.Helper()
+	v, err := strconv.ParseFloat(p.Expect(b, `\b`+key+`=(\d+)\s`)[1], 64)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -107,24 +118,4 @@ func blk(b *testing.B, dir, format string, l load) {
 		return figure(b, program, commands, "iops", "-object", "iothread,id=io", "-drive", "file="+image+",format="+format+",if=none,id=d,aio=io_uring",
 			"-device", "virtio-blk-pci,drive=d,iothread=io")
 	})
-}
-
-// BenchmarkNetSend is packets that the guest sends through a tap, without vhost.
-func BenchmarkNetSend(b *testing.B) {
-	const name = "hvbench0"
-	if out, err := exec.Command("ip", "tuntap", "add", name, "mode", "tap", "vnet_hdr").CombinedOutput(); err != nil {
-		b.Fatalf("%v: %s", err, out)
-	}
-	defer func() { _ = exec.Command("ip", "link", "del", name).Run() }()
-	if out, err := exec.Command("ip", "link", "set", name, "up").CombinedOutput(); err != nil {
-		b.Fatalf("%v: %s", err, out)
-	}
-	for _, size := range []int{64, 1500} {
-		b.Run(fmt.Sprintf("size=%d", size), func(b *testing.B) {
-			compare(b, "pps", func(program string) float64 {
-				return figure(b, program, fmt.Sprintf("net.flood n=200000 size=%d", size), "pps",
-					"-netdev", "tap,id=n,ifname="+name+",script=no,downscript=no", "-device", "virtio-net-pci,netdev=n")
-			})
-		})
-	}
 }
