@@ -3,6 +3,7 @@ package linux
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -80,7 +81,13 @@ func statistics(pid int) map[string]int {
 // start starts a VM whose loss ends the waiting for it; surviving starts over then.
 func start(t testing.TB, program string, args ...string) *hvrun.Proc {
 	t.Helper()
-	p := hvrun.Start(t, program, args...)
+	return startCmd(t, exec.Command(program, args...))
+}
+
+// startCmd is start for a command that was prepared.
+func startCmd(t testing.TB, cmd *exec.Cmd) *hvrun.Proc {
+	t.Helper()
+	p := hvrun.StartCmd(t, cmd)
 	p.Watch = func() {
 		if why := loss(statistics(p.Cmd.Process.Pid)); why != "" {
 			_ = p.Cmd.Process.Kill()
@@ -90,7 +97,7 @@ func start(t testing.TB, program string, args ...string) *hvrun.Proc {
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("KVM's counters of %s: %v", filepath.Base(program), statistics(p.Cmd.Process.Pid))
+			t.Logf("KVM's counters of %s: %v", filepath.Base(cmd.Path), statistics(p.Cmd.Process.Pid))
 		}
 	})
 	return p

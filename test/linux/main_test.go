@@ -13,7 +13,7 @@ import (
 )
 
 // assets are made on this machine and seen in the bed under the same paths.
-var assets = struct{ dir, kernel, vmlinux, initrd, fio, image string }{}
+var assets = struct{ dir, kernel, vmlinux, initrd, fio, net, image string }{}
 
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -40,6 +40,7 @@ func locate(dir string) {
 	assets.vmlinux = filepath.Join(dir, "vmlinux")
 	assets.initrd = filepath.Join(dir, "initrd")
 	assets.fio = filepath.Join(dir, "initrd-fio")
+	assets.net = filepath.Join(dir, "initrd-net")
 	assets.image = filepath.Join(dir, "debian.img")
 }
 
@@ -58,7 +59,7 @@ func inBed() (int, error) {
 	}
 	locate(dir)
 	hello, eject := filepath.Join(dir, "vsockhello"), filepath.Join(dir, "ejectcd")
-	build := exec.Command("go", "build", "-o", dir+"/", "./vsockhello", "./ejectcd")
+	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", dir+"/", "./vsockhello", "./ejectcd", "./netguest")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return 0, fmt.Errorf("programs for guests: %w\n%s", err, out)
@@ -67,6 +68,7 @@ func inBed() (int, error) {
 		{"guest-kernel", assets.vmlinux},
 		{"guest-initrd", "--modules", "virtio_mem virtio_scsi sd_mod sr_mod", "--add", hello + ":/bin/vsockhello", "--add", eject + ":/bin/ejectcd", assets.initrd},
 		{"guest-initrd", "--add", "fio", assets.fio},
+		{"guest-initrd", "--add", filepath.Join(dir, "netguest") + ":/bin/netguest", "--add", "ip", "--add", "iperf3", assets.net},
 		{"image", "--kernel", assets.image},
 	} {
 		if out, err := exec.Command(bed, args...).CombinedOutput(); err != nil {

@@ -1,0 +1,165 @@
+package linux
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"hv/qmp/client"
+	"hv/test/flow"
+	"hv/test/hvrun"
+	"hv/test/netlab"
+)
+
+const (
+	loadHost  = "10.78.0.1"
+	loadGuest = "10.78.0.2"
+	loadPort  = ":7007"
+)
+
+// load is a kind of traffic: what the guest runs, for $S seconds.
+type load struct{ name, guest string }
+
+var loads = []load{
+	{"streams", "netguest streams " + loadHost + loadPort + " $S 4"},
+	{"jumbo streams", "ip link set eth0 mtu 9000; netguest streams " + loadHost + loadPort + " $S 4; ip link set eth0 mtu 1500"},
+	{"datagrams", "netguest datagrams " + loadHost + loadPort + " $S 1400"},
+	{"flood", "netguest datagrams " + loadHost + loadPort + " $S 22"}, // frames of 64 bytes
+	{"iperf3", "iperf3 -c " + loadHost + " -t $S -P 2"},
+	{"iperf3 back", "iperf3 -c " + loadHost + " -t $S -R"},
+	{"iperf3 UDP", "iperf3 -c " + loadHost + " -t $S -u -b 0 -l 1400"},
+}
+
+// TestNetworkLoad moves data of every kind, which both ends check, while the VM is paused and
+// resumed, its NIC's cable drawn and its netdev exchanged: nothing hangs, no byte is
+// wrong, and no descriptor is left.
+func TestNetworkLoad(t *testing.T) {
+	for name, netdev := range map[string]string{"own": "", "vhost": `,"vhost":true`} {
+		t.Run(name, func(t *testing.T) { surviving(t, func() { netLoad(t, netdev) }) })
+	}
+}
+
+// tapOptions are netdev options in JSON, for -netdev and netdev_add.
+func tapOptions(more string) string {
+	return `{"type":"tap","id":"n0","ifname":"hvload","script":"no","downscript":"no","queues":4` + more + `}`
+}
+
+// serveLoads has all that the guest connects to.
+func serveLoads(t *testing.T) {
+	t.Helper()
+	l, err := net.Listen("tcp", loadHost+loadPort)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := net.ListenPacket("udp", loadHost+loadPort)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() { flow.Echo(p) })
+	wg.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() {
+				defer c.Close()
+				if m, err := flow.Answer(c); err != nil && !errors.Is(err, net.ErrClosed) {
+					t.Errorf("stream after %+v: %v", m, err)
+				}
+			})
+		}
+	})
+	iperf := exec.Command("iperf3", "-s", "-B", loadHost)
+	if err := iperf.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = iperf.Process.Kill()
+		_ = iperf.Wait()
+		l.Close()
+		p.Close()
+		wg.Wait()
+	})
+}
+
+var moved = regexp.MustCompile(`(?:received|back)=(\d+)`)
+
+func netLoad(t *testing.T, options string) {
+	netlab.Tap(t, "hvload", 4)
+	run(t, "ip", "addr", "add", loadHost+"/24", "dev", "hvload")
+	run(t, "ip", "link", "set", "hvload", "mtu", "9000")
+	serveLoads(t)
+	socket := scratch(t) + "/qmp"
+	c := converse(t, nil, hvrun.Binary(t), join(obeying(4), []string{
+		"-qmp", "unix:" + socket + ",server=on,wait=off", "-netdev", tapOptions(options), "-device", "virtio-net-pci,id=nic0,netdev=n0,mq=on",
+	})...)
+	q := hvrun.Dial(t, c.Proc, socket)
+	seconds := hvrun.Count(2, 60)
+	c.do(t, "ip addr add "+loadGuest+"/24 dev eth0\nip link set eth0 up\nS="+strconv.Itoa(seconds))
+	before := descriptors(t, c.Cmd.Process.Pid)
+	some := loads
+	if options != "" && !hvrun.Soak() {
+		some = loads[1:4]
+	}
+	for _, l := range some {
+		// What was lost is sent again later and later: the end is undisturbed.
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(seconds)*time.Second)
+		done := make(chan error, 1)
+		go func() { done <- disturb(ctx, q, tapOptions(options)) }()
+		out := c.do(t, l.guest)
+		cancel()
+		if err := <-done; err != nil {
+			t.Fatalf("%s: %v", l.name, err)
+		}
+		if m := moved.FindStringSubmatch(out); m != nil && m[1] == "0" {
+			t.Errorf("%s: nothing came back: %s", l.name, out)
+		}
+		t.Logf("%s: %s", l.name, moved.FindString(out))
+	}
+	if after := descriptors(t, c.Cmd.Process.Pid); after != before {
+		t.Errorf("%d descriptors before, %d after", before, after)
+	}
+	execute(t, q, "quit")
+	c.Wait(t)
+}
+
+// every is how often something is done to a VM under load.
+const every = 250 * time.Millisecond
+
+// disturb pauses the VM, draws its cable and exchanges its netdev, in no order, until ctx ends.
+// It leaves the VM as it was.
+func disturb(ctx context.Context, q *client.Client, netdev string) error {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	pairs := [][2][2]string{
+		{{"stop", "{}"}, {"cont", "{}"}},
+		{{"set_link", `{"name":"nic0","up":false}`}, {"set_link", `{"name":"nic0","up":true}`}},
+		{{"netdev_del", `{"id":"n0"}`}, {"netdev_add", netdev}},
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		for _, command := range pairs[rand.IntN(len(pairs))] {
+			if err := q.Execute(context.Background(), command[0], json.RawMessage(command[1]), nil); err != nil {
+				return fmt.Errorf("%s: %w", command[0], err)
+			}
+			for len(q.Events()) > 0 {
+				<-q.Events()
+			}
+		}
+	}
+}
