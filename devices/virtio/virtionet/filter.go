@@ -29,14 +29,15 @@ type filter struct {
 }
 
 // newFilter returns the state of a device that was reset: everything is let through.
-func newFilter(mac MAC) *filter { return &filter{mac: mac, promisc: true} }
+func newFilter(mac MAC) *filter { return filter{mac: mac, promisc: true}.started(false) }
 
 // started returns the state of a device that goes to work. A guest that cannot say which
 // VLANs it wants has them all.
 func (f filter) started(byVLAN bool) *filter {
 	f.byVLAN = byVLAN
-	if !byVLAN {
-		for i := range f.vlans {
+	for i := range f.vlans {
+		f.vlans[i] = 0
+		if !byVLAN {
 			f.vlans[i] = ^uint64(0)
 		}
 	}

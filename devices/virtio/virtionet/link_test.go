@@ -259,7 +259,7 @@ func TestChangesTold(t *testing.T) {
 	if h.changes.Load() != before {
 		t.Error("a reset was told")
 	}
-	if f := dev.Filter(); f.VLAN != ModeAll || len(f.VLANTable) != 0 || !f.Promiscuous {
+	if f := dev.Filter(); f.VLAN != ModeAll || len(f.VLANTable) != 4096 || !f.Promiscuous {
 		t.Errorf("after a reset %+v", f)
 	}
 }
