@@ -12,6 +12,7 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"hv/block/throttle"
@@ -118,6 +119,33 @@ type Object struct {
 	Limits *throttle.Limits // of a throttle-group
 	TLS    *TLSCreds
 	Authz  *Authz
+	Dump   *FilterDump
+}
+
+// FilterDump is filter-dump.
+type FilterDump struct {
+	Netdev string `prop:"netdev" desc:"ID of the network back end whose packets are kept"`
+	Queue  string `prop:"queue" default:"all" desc:"rx for those of the guest, tx for those to the guest, or all"`
+	Status string `prop:"status" default:"on" desc:"on or off"`
+	File   string `prop:"file" desc:"file, in the format of pcap"`
+	MaxLen uint32 `prop:"maxlen" default:"65536" desc:"bytes of a packet that are kept"`
+}
+
+// Check finds values that mean nothing.
+func (f *FilterDump) Check() error {
+	switch {
+	case f.Netdev == "":
+		return errors.New("Parameter 'netdev' is required")
+	case f.File == "":
+		return errors.New("dump filter needs 'file' property set!")
+	case f.MaxLen == 0:
+		return errors.New("Property 'filter-dump.maxlen' doesn't take value '0'")
+	case f.Queue != "all" && f.Queue != "rx" && f.Queue != "tx":
+		return fmt.Errorf("Parameter 'queue' does not accept value '%s'", f.Queue)
+	case f.Status != "on" && f.Status != "off":
+		return errors.New("Invalid value for netfilter status, should be 'on' or 'off'")
+	}
+	return nil
 }
 
 // TLSCreds is tls-creds-x509.

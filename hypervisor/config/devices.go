@@ -47,7 +47,7 @@ func (p *parser) addDevice(driver string, props ...pair) error {
 	return p.buildDevice(append(pairs{{"driver", driver}}, props...))
 }
 
-var objectTypes = []string{"authz-simple", "iothread", "memory-backend-file", "memory-backend-memfd", "memory-backend-ram", "rng-builtin", "rng-random", "secret", "throttle-group", "tls-creds-x509"}
+var objectTypes = []string{"authz-simple", "filter-dump", "iothread", "memory-backend-file", "memory-backend-memfd", "memory-backend-ram", "rng-builtin", "rng-random", "secret", "throttle-group", "tls-creds-x509"}
 
 // ObjectProps returns the struct that has the properties of objects of a type, at their
 // defaults; nil for what is no type of objects.
@@ -97,6 +97,8 @@ func newObject(t string) (Object, error) {
 		return Object{Type: t, Limits: &l}, nil
 	case t == "tls-creds-x509":
 		return Object{Type: t, TLS: &TLSCreds{}}, nil
+	case t == "filter-dump":
+		return Object{Type: t, Dump: &FilterDump{}}, nil
 	case t == "authz-simple":
 		return Object{Type: t, Authz: &Authz{}}, nil
 	}
@@ -118,6 +120,8 @@ func (o *Object) Props() any {
 		return o.TLS
 	case o.Authz != nil:
 		return o.Authz
+	case o.Dump != nil:
+		return o.Dump
 	}
 	return o.Thread
 }
@@ -165,6 +169,11 @@ func objectOf(ps pairs) (Object, error) {
 	}
 	if o.Thread != nil {
 		if err := o.Thread.Check(); err != nil {
+			return o, err
+		}
+	}
+	if o.Dump != nil {
+		if err := o.Dump.Check(); err != nil {
 			return o, err
 		}
 	}

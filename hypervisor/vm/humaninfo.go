@@ -40,6 +40,12 @@ func (v *VM) writeNetwork(w io.Writer) {
 
 func (b *netback) write(w io.Writer, queue int) {
 	fmt.Fprintf(w, "%s: index=%d,type=%s,%s\n", b.id, queue, b.kind, b.Info(queue))
+	if len(b.dumps) > 0 {
+		fmt.Fprintln(w, "filters:")
+	}
+	for _, d := range b.dumps {
+		fmt.Fprintf(w, "  - %s: type=filter-dump,file=%s,maxlen=%d,netdev=%s,queue=%s,status=%s\n", d.id, d.cfg.File, d.cfg.MaxLen, d.cfg.Netdev, d.cfg.Queue, d.cfg.Status)
+	}
 }
 
 // writeMemory prints who answers at which address.

@@ -33,10 +33,13 @@ func (o *object) apply() {
 
 // stop ends what start started.
 func (o *object) stop() error {
-	if o.loop == nil {
-		return nil
+	switch {
+	case o.loop != nil:
+		return o.loop.Close()
+	case o.dump != nil:
+		return o.dump.close()
 	}
-	return o.loop.Close()
+	return nil
 }
 
 // carriers returns how many requests of a queue on an iothread are carried through the graph at

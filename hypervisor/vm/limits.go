@@ -100,6 +100,8 @@ func (v *VM) addObject(o config.Object) error {
 		return v.objects.add(o)
 	case o.TLS != nil:
 		return v.addCredentials(o)
+	case o.Dump != nil:
+		return v.addDump(o)
 	case o.Limits == nil:
 		return v.objects.add(o)
 	}
@@ -113,6 +115,9 @@ func (v *VM) addObject(o config.Object) error {
 func (v *VM) removeObject(id string) error {
 	if o := v.objects.find(id); o != nil && o.Limits != nil && !v.blocks.groups.Remove(v.blocks.groups.Find(id)) {
 		return fmt.Errorf("object '%s' is in use, can not be deleted", id)
+	}
+	if o := v.objects.find(id); o != nil && o.dump != nil {
+		v.detachDump(o.dump)
 	}
 	return v.objects.remove(id)
 }

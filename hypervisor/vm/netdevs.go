@@ -21,6 +21,8 @@ type netback struct {
 	kind qapi.NetClientDriver
 	nic  *nic // nil for none
 	down bool // set_link has disconnected it
+	// dumps are what its packets are shown to.
+	dumps packetDumps
 }
 
 // network is a VM's back ends and NICs, each in the order in which they came. It belongs
@@ -81,6 +83,13 @@ func (v *VM) openNetdevs(context.Context) error {
 			return fmt.Errorf("-netdev %s,id=%s: %w", n.Type, n.Id, err)
 		}
 	}
+	for _, o := range v.cfg.Objects {
+		if o.Dump != nil {
+			if err := v.addObject(o); err != nil {
+				return fmt.Errorf("-object filter-dump,id=%s: %w", o.ID, err)
+			}
+		}
+	}
 	return nil
 }
 
@@ -123,8 +132,11 @@ func (v *VM) RemoveNetdev(id string) error {
 		return qapi.Errorf(qapi.QapiErrorClassDeviceNotFound, "Device '%s' not found", id)
 	}
 	var err error
+	for _, d := range slices.Clone(b.dumps) {
+		err = errors.Join(err, v.removeObject(d.id))
+	}
 	if b.nic != nil {
-		err = b.nic.detach()
+		err = errors.Join(err, b.nic.detach())
 	}
 	v.net.backs = without(v.net.backs, b)
 	return errors.Join(err, b.Close())

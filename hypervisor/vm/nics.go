@@ -124,6 +124,7 @@ func (n *nic) attach(b *netback) error {
 // joined notes the back end that the device has.
 func (n *nic) joined(b *netback) {
 	n.back, b.nic, n.ended = b, n, false
+	n.dev.Observe(b.dumps.observer())
 	if b.down {
 		n.dev.SetLink(false)
 	}
@@ -133,6 +134,7 @@ func (n *nic) joined(b *netback) {
 func (n *nic) detach() error {
 	n.back.nic = nil
 	n.back = nil
+	n.dev.Observe(nil)
 	return n.dev.Detach()
 }
 

@@ -18,6 +18,7 @@ type object struct {
 	config.Object
 	users int
 	creds *tlscreds.Creds // of a tls-creds object
+	dump  *packetDump     // of a filter-dump
 
 	// Of an iothread:
 	loop        *ioloop.Loop
@@ -81,6 +82,9 @@ func (o *objects) remove(id string) error {
 func (v *VM) makeObjects(context.Context) error {
 	v.undo.later(v.objects.close)
 	for _, o := range v.cfg.Objects {
+		if o.Dump != nil {
+			continue // it waits for its back end
+		}
 		if err := v.addObject(o); err != nil {
 			return err
 		}

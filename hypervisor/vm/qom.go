@@ -46,6 +46,9 @@ func (v *VM) Objects() *qom.Object {
 		if o.Thread != nil {
 			props = o.threadProps()
 		}
+		if o.dump != nil {
+			props = o.dump.props()
+		}
 		objects.Add(o.ID, qom.New(o.Type, props...))
 	}
 	return root

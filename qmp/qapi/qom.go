@@ -77,6 +77,7 @@ type ObjectType string
 // The types.
 const (
 	ObjectTypeAuthzSimple        ObjectType = "authz-simple"         // lets one in
+	ObjectTypeFilterDump         ObjectType = "filter-dump"          // a file of a network back end's packets
 	ObjectTypeIothread           ObjectType = "iothread"             // a thread for I/O
 	ObjectTypeMemoryBackendFile  ObjectType = "memory-backend-file"  // RAM in a file
 	ObjectTypeMemoryBackendMemfd ObjectType = "memory-backend-memfd" // RAM in a memfd
@@ -93,6 +94,7 @@ type ObjectOptions struct {
 	QomType       ObjectType                    `qapi:"qom-type,discriminator"`
 	Id            string                        `qapi:"id"`
 	AuthzSimple   *AuthZSimpleProperties        `qapi:",branch=authz-simple"`
+	FilterDump    *FilterDumpProperties         `qapi:",branch=filter-dump"`
 	Iothread      *IothreadProperties           `qapi:",branch=iothread"`
 	MemoryFile    *MemoryBackendFileProperties  `qapi:",branch=memory-backend-file"`
 	MemoryMemfd   *MemoryBackendMemfdProperties `qapi:",branch=memory-backend-memfd"`
@@ -127,6 +129,25 @@ type MemoryBackendMemfdProperties struct {
 	Hugetlb     *bool   `qapi:"hugetlb"`     // huge pages
 	Hugetlbsize *uint64 `qapi:"hugetlbsize"` // their size in bytes
 	Seal        *bool   `qapi:"seal"`        // forbid changes of the size
+}
+
+// NetFilterDirection is which packets of a network back end are meant.
+type NetFilterDirection string
+
+// The directions.
+const (
+	NetFilterDirectionAll NetFilterDirection = "all"
+	NetFilterDirectionRx  NetFilterDirection = "rx" // those that it receives of the guest
+	NetFilterDirectionTx  NetFilterDirection = "tx" // those that it sends to the guest
+)
+
+// FilterDumpProperties are those of a file of packets.
+type FilterDumpProperties struct {
+	Netdev string              `qapi:"netdev"` // the back end
+	Queue  *NetFilterDirection `qapi:"queue"`  // all by default
+	Status *string             `qapi:"status"` // on, the default, or off
+	File   string              `qapi:"file"`   // in the format of pcap
+	Maxlen *uint32             `qapi:"maxlen"` // bytes of a packet that are kept, 65536 by default
 }
 
 // RngRandomProperties are those of entropy from a device.

@@ -346,6 +346,8 @@ func (x *ObjectType) DecodeQAPI(v Value) error {
 	switch string(s) {
 	case "authz-simple":
 		*x = ObjectTypeAuthzSimple
+	case "filter-dump":
+		*x = ObjectTypeFilterDump
 	case "iothread":
 		*x = ObjectTypeIothread
 	case "memory-backend-file":
@@ -400,6 +402,9 @@ func (x *ObjectOptions) decodeMembers(o *object) error {
 	case ObjectTypeAuthzSimple:
 		x.AuthzSimple = new(AuthZSimpleProperties)
 		return x.AuthzSimple.decodeMembers(o)
+	case ObjectTypeFilterDump:
+		x.FilterDump = new(FilterDumpProperties)
+		return x.FilterDump.decodeMembers(o)
 	case ObjectTypeIothread:
 		x.Iothread = new(IothreadProperties)
 		return x.Iothread.decodeMembers(o)
@@ -501,6 +506,10 @@ func (x *ObjectOptions) EncodeQAPI(e *Encoder) {
 		e.Key("poll-grow")
 		e.Int(*x.Iothread.PollGrow)
 	}
+	if x.FilterDump != nil {
+		e.Key("netdev")
+		e.String(x.FilterDump.Netdev)
+	}
 	if x.ThrottleGroup != nil && x.ThrottleGroup.XIopsSize != nil {
 		e.Key("x-iops-size")
 		e.Int(*x.ThrottleGroup.XIopsSize)
@@ -516,6 +525,10 @@ func (x *ObjectOptions) EncodeQAPI(e *Encoder) {
 	if x.ThrottleGroup != nil && x.ThrottleGroup.XBpsReadMaxLength != nil {
 		e.Key("x-bps-read-max-length")
 		e.Int(*x.ThrottleGroup.XBpsReadMaxLength)
+	}
+	if x.FilterDump != nil && x.FilterDump.Status != nil {
+		e.Key("status")
+		e.String(*x.FilterDump.Status)
 	}
 	if x.MemoryMemfd != nil && x.MemoryMemfd.Hugetlbsize != nil {
 		e.Key("hugetlbsize")
@@ -556,6 +569,10 @@ func (x *ObjectOptions) EncodeQAPI(e *Encoder) {
 	if x.MemoryFile != nil && x.MemoryFile.MemoryBackendProperties.PreallocThreads != nil {
 		e.Key("prealloc-threads")
 		e.Uint(uint64(*x.MemoryFile.MemoryBackendProperties.PreallocThreads))
+	}
+	if x.FilterDump != nil && x.FilterDump.Queue != nil {
+		e.Key("queue")
+		x.FilterDump.Queue.EncodeQAPI(e)
 	}
 	if x.ThrottleGroup != nil && x.ThrottleGroup.XBpsTotalMax != nil {
 		e.Key("x-bps-total-max")
@@ -661,6 +678,10 @@ func (x *ObjectOptions) EncodeQAPI(e *Encoder) {
 		e.Key("file")
 		e.String(*x.Secret.File)
 	}
+	if x.FilterDump != nil {
+		e.Key("file")
+		e.String(x.FilterDump.File)
+	}
 	if x.MemoryFile != nil && x.MemoryFile.DiscardData != nil {
 		e.Key("discard-data")
 		e.Bool(*x.MemoryFile.DiscardData)
@@ -682,6 +703,10 @@ func (x *ObjectOptions) EncodeQAPI(e *Encoder) {
 	if x.Secret != nil && x.Secret.Data != nil {
 		e.Key("data")
 		e.String(*x.Secret.Data)
+	}
+	if x.FilterDump != nil && x.FilterDump.Maxlen != nil {
+		e.Key("maxlen")
+		e.Uint(uint64(*x.FilterDump.Maxlen))
 	}
 	e.EndObject()
 }
@@ -925,6 +950,94 @@ func (x *MemoryBackendMemfdProperties) EncodeQAPI(e *Encoder) {
 }
 
 // DecodeQAPI implements Decodable.
+func (x *NetFilterDirection) DecodeQAPI(v Value) error {
+	s, err := v.enum()
+	if err != nil {
+		return err
+	}
+	switch string(s) {
+	case "all":
+		*x = NetFilterDirectionAll
+	case "rx":
+		*x = NetFilterDirectionRx
+	case "tx":
+		*x = NetFilterDirectionTx
+	default:
+		return notOneOf(s)
+	}
+	return nil
+}
+
+// EncodeQAPI implements Encodable.
+func (x *NetFilterDirection) EncodeQAPI(e *Encoder) { e.String(string(*x)) }
+
+// DecodeQAPI implements Decodable.
+func (x *FilterDumpProperties) DecodeQAPI(v Value) error {
+	o, err := v.object()
+	if err != nil {
+		return err
+	}
+	if err := x.decodeMembers(&o); err != nil {
+		return err
+	}
+	return o.finish()
+}
+
+func (x *FilterDumpProperties) decodeMembers(o *object) error {
+	if m, ok := o.take("netdev"); !ok {
+		return missing("netdev")
+	} else if err := decodeString(m, &x.Netdev); err != nil {
+		return within("netdev", err)
+	}
+	if m, ok := o.take("queue"); ok {
+		x.Queue = new(NetFilterDirection)
+		if err := x.Queue.DecodeQAPI(m); err != nil {
+			return within("queue", err)
+		}
+	}
+	if m, ok := o.take("status"); ok {
+		x.Status = new(string)
+		if err := decodeString(m, x.Status); err != nil {
+			return within("status", err)
+		}
+	}
+	if m, ok := o.take("file"); !ok {
+		return missing("file")
+	} else if err := decodeString(m, &x.File); err != nil {
+		return within("file", err)
+	}
+	if m, ok := o.take("maxlen"); ok {
+		x.Maxlen = new(uint32)
+		if err := decodeUint32(m, x.Maxlen); err != nil {
+			return within("maxlen", err)
+		}
+	}
+	return nil
+}
+
+// EncodeQAPI implements Encodable.
+func (x *FilterDumpProperties) EncodeQAPI(e *Encoder) {
+	e.BeginObject()
+	e.Key("netdev")
+	e.String(x.Netdev)
+	if x.Status != nil {
+		e.Key("status")
+		e.String(*x.Status)
+	}
+	if x.Queue != nil {
+		e.Key("queue")
+		x.Queue.EncodeQAPI(e)
+	}
+	e.Key("file")
+	e.String(x.File)
+	if x.Maxlen != nil {
+		e.Key("maxlen")
+		e.Uint(uint64(*x.Maxlen))
+	}
+	e.EndObject()
+}
+
+// DecodeQAPI implements Decodable.
 func (x *RngRandomProperties) DecodeQAPI(v Value) error {
 	o, err := v.object()
 	if err != nil {
@@ -1093,6 +1206,7 @@ var qomSchema = []entity{
 	}},
 	{name: "ObjectType", meta: SchemaMetaTypeEnum, members: []field{
 		{name: "authz-simple"},
+		{name: "filter-dump"},
 		{name: "iothread"},
 		{name: "memory-backend-file"},
 		{name: "memory-backend-memfd"},
@@ -1108,6 +1222,7 @@ var qomSchema = []entity{
 		{name: "id", typ: "str"},
 	}, tag: "qom-type", variants: []field{
 		{name: "authz-simple", typ: "AuthZSimpleProperties"},
+		{name: "filter-dump", typ: "FilterDumpProperties"},
 		{name: "iothread", typ: "IothreadProperties"},
 		{name: "memory-backend-file", typ: "MemoryBackendFileProperties"},
 		{name: "memory-backend-memfd", typ: "MemoryBackendMemfdProperties"},
@@ -1149,6 +1264,18 @@ var qomSchema = []entity{
 		{name: "hugetlb", typ: "bool", optional: true},
 		{name: "hugetlbsize", typ: "int", optional: true},
 		{name: "seal", typ: "bool", optional: true},
+	}},
+	{name: "NetFilterDirection", meta: SchemaMetaTypeEnum, members: []field{
+		{name: "all"},
+		{name: "rx"},
+		{name: "tx"},
+	}},
+	{name: "FilterDumpProperties", meta: SchemaMetaTypeObject, members: []field{
+		{name: "netdev", typ: "str"},
+		{name: "queue", typ: "NetFilterDirection", optional: true},
+		{name: "status", typ: "str", optional: true},
+		{name: "file", typ: "str"},
+		{name: "maxlen", typ: "int", optional: true},
 	}},
 	{name: "RngRandomProperties", meta: SchemaMetaTypeObject, members: []field{
 		{name: "filename", typ: "str", optional: true},

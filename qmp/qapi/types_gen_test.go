@@ -370,6 +370,8 @@ func WireTypes() []interface {
 		new(MemoryBackendProperties),
 		new(MemoryBackendFileProperties),
 		new(MemoryBackendMemfdProperties),
+		new(NetFilterDirection),
+		new(FilterDumpProperties),
 		new(RngRandomProperties),
 		new(SecretProperties),
 		new(QCryptoSecretFormat),

@@ -225,3 +225,52 @@ func TestStreams(t *testing.T) {
 	v.do(t, "quit")
 	v.ends(t, 0)
 }
+
+// TestPacketDump keeps a back end's packets in files that tcpdump reads.
+func TestPacketDump(t *testing.T) {
+	dir := t.TempDir()
+	v, sh := startShell(t, "-netdev", "stream,id=n0,server=on,addr.type=unix,addr.path="+dir+"/s", "-device", "virtio-net-pci,netdev=n0,mac=52:54:00:11:22:33",
+		"-object", "filter-dump,id=all,netdev=n0,file="+dir+"/all")
+	c, err := net.Dial("unix", dir+"/s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	v.event(t, "NETDEV_STREAM_CONNECTED")
+	v.failing(t, "Parameter 'netdev' expects a network backend id", "object-add", `{"qom-type":"filter-dump","id":"x","netdev":"x","file":"x"}`)
+	v.failing(t, "Invalid value for netfilter status, should be 'on' or 'off'", "object-add", `{"qom-type":"filter-dump","id":"x","netdev":"n0","file":"x","status":"maybe"}`)
+	v.works(t, "object-add", fmt.Sprintf(`{"qom-type":"filter-dump","id":"tx","netdev":"n0","file":"%s/tx","queue":"tx","maxlen":20}`, dir))
+	v.works(t, "object-add", fmt.Sprintf(`{"qom-type":"filter-dump","id":"off","netdev":"n0","file":"%s/off"}`, dir))
+	v.works(t, "qom-set", `{"path":"/objects/off","property":"status","value":"off"}`)
+	if text := query(t, v, qapi.CmdHumanMonitorCommand, qapi.HumanMonitorCommandArgs{CommandLine: "info network"}); !strings.Contains(strings.ReplaceAll(string(text), "\r", ""),
+		"filters:\n  - all: type=filter-dump,file="+dir+"/all,maxlen=65536,netdev=n0,queue=all,status=on\n") {
+		t.Error(text)
+	}
+	sh.types(t, "net.flood n=3 size=100; net.rx n=2 ms=20000")
+	b := make([]byte, 104)
+	for range 3 {
+		if _, err := io.ReadFull(c, b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	frame := append([]byte{0, 0, 0, 60, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 1, 0x88, 0xb5}, make([]byte, 46)...)
+	for range 2 {
+		if _, err := c.Write(frame); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sh.expect(t, "guest: net.rx")
+	v.works(t, "object-del", `{"id":"tx"}`)
+	v.works(t, "netdev_del", `{"id":"n0"}`)
+	v.failing(t, "object 'all' not found", "object-del", `{"id":"all"}`)
+	for name, want := range map[string][2]int{"all": {3, 2}, "tx": {0, 2}, "off": {0, 0}} {
+		out, err := exec.Command(hvrun.Tool(t, "tcpdump"), "-enr", filepath.Join(dir, name)).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		guest, far := strings.Count(string(out), "length 100"), strings.Count(string(out), "02:00:00:00:00:01 > ff:ff:ff:ff:ff:ff, ethertype Unknown (0x88b5), length 60")
+		if guest != want[0] || far != want[1] {
+			t.Errorf("%s has %d and %d packets:\n%s", name, guest, far, out)
+		}
+	}
+}
