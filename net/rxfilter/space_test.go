@@ -87,9 +87,13 @@ func (s *space) open(name string) *Link {
 // addresses of their own: the kernel adds no groups but those that are asked for.
 func (s *space) macvtap(mode string) {
 	s.t.Helper()
+	low := "52:54:00:00:00:aa"
+	if mode == "passthru" { // the two have one address
+		low = a1.String()
+	}
 	for _, line := range []string{
-		"ip link add low address 52:54:00:00:00:aa type veth peer name peer",
-		"ip link add link low name tap0 address 52:54:00:00:00:01 type macvtap mode " + mode,
+		"ip link add low address " + low + " type veth peer name peer",
+		"ip link add link low name tap0 address " + a1.String() + " type macvtap mode " + mode,
 		"ip link set low addrgenmode none", "ip link set peer addrgenmode none", "ip link set tap0 addrgenmode none",
 		"ip link set low up", "ip link set peer up", "ip link set tap0 up",
 	} {
