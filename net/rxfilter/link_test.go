@@ -29,7 +29,7 @@ func (s *space) sync(y *Syncer, g Guest) Result {
 // check compares what the system's tools say of tap0.
 func (s *space) check(mac MAC, flags string, unicast, groups []MAC) {
 	s.t.Helper()
-	link := strings.Fields(s.run("ip -d link show tap0"))
+	link := strings.Fields(s.Run("ip -d link show tap0"))
 	if i := slices.Index(link, "link/ether"); i < 0 || link[i+1] != mac.String() {
 		s.t.Errorf("address: %v, not %s", link, mac)
 	}
@@ -43,7 +43,7 @@ func (s *space) check(mac MAC, flags string, unicast, groups []MAC) {
 		s.t.Errorf("flags: %v, not '%s'", got, flags)
 	}
 	var list []MAC
-	for _, line := range strings.Split(s.run("bridge fdb show dev tap0"), "\n") {
+	for _, line := range strings.Split(s.Run("bridge fdb show dev tap0"), "\n") {
 		if f := strings.Fields(line); len(f) > 1 && f[1] == "self" {
 			if m := parsed(s.t, f[0]); !m.Group() {
 				list = append(list, m)
@@ -54,7 +54,7 @@ func (s *space) check(mac MAC, flags string, unicast, groups []MAC) {
 		s.t.Errorf("addresses: %v, not %v", list, unicast)
 	}
 	list = nil
-	for _, line := range strings.Split(s.run("ip maddr show dev tap0"), "\n") {
+	for _, line := range strings.Split(s.Run("ip maddr show dev tap0"), "\n") {
 		if f := strings.Fields(line); len(f) > 1 && f[0] == "link" && f[len(f)-1] == "static" {
 			list = append(list, parsed(s.t, f[1]))
 		}
@@ -88,9 +88,9 @@ func (s *space) syncer(p Policy) *Syncer {
 func TestRealLink(t *testing.T) {
 	for _, mode := range []string{"bridge", "vepa", "private", "passthru"} {
 		s := newSpace(t)
-		s.macvtap(mode)
-		s.run("ip maddr add %s dev tap0", g3)
-		s.run("ip link set tap0 allmulticast on")
+		s.Macvtap(a1.String(), mode)
+		s.Run("ip maddr add %s dev tap0", g3)
+		s.Run("ip link set tap0 allmulticast on")
 		g := Guest{MAC: a2, Promisc: true, UnicastTable: []MAC{a3}, MulticastTable: []MAC{g1, g2, g3}}
 		calm := g
 		calm.Promisc, calm.MulticastTable = false, []MAC{g2}
@@ -114,7 +114,7 @@ func TestRealLink(t *testing.T) {
 		s.check(a2, "ALLMULTI", more, []MAC{g2, g3})
 		y.Release()
 
-		s.run("ip link set tap0 allmulticast off")
+		s.Run("ip link set tap0 allmulticast off")
 		y = s.syncer(policy(t, "full"))
 		s.sync(y, g)
 		s.check(a2, "ALLMULTI PROMISC", more, []MAC{g1, g2, g3})
@@ -132,31 +132,31 @@ func TestRealLink(t *testing.T) {
 // comes back.
 func TestForeign(t *testing.T) {
 	s := newSpace(t)
-	s.macvtap("passthru")
-	s.run("bridge fdb add %s dev tap0 self permanent", a2)
+	s.Macvtap(a1.String(), "passthru")
+	s.Run("bridge fdb add %s dev tap0 self permanent", a2)
 	y := s.syncer(policy(t, "full"))
-	s.run("bridge fdb add %s dev tap0 self permanent", a3) // which the syncer has not seen
+	s.Run("bridge fdb add %s dev tap0 self permanent", a3) // which the syncer has not seen
 	s.sync(y, Guest{MAC: a1, UnicastTable: []MAC{a2, a3}, MulticastTable: []MAC{g1}, Multicast: Listed})
 	s.sync(y, Guest{MAC: a1})
 	s.check(a1, "", []MAC{a2, a3}, nil)
 
 	s.sync(y, Guest{MAC: a2, Promisc: true, MulticastTable: []MAC{g1, g2}})
-	s.run("ip maddr del %s dev tap0", g1)
-	s.run("ip link set tap0 promisc off address %s", a1)
+	s.Run("ip maddr del %s dev tap0", g1)
+	s.Run("ip link set tap0 promisc off address %s", a1)
 	if r, err := y.Refresh(); err != nil || r.Err() != nil || len(r.Done) != 3 {
 		t.Errorf("%v: %v, %v", r, err, r.Err())
 	}
 	s.check(a2, "ALLMULTI PROMISC", []MAC{a2, a3}, []MAC{g1, g2})
 
 	// Groups of the kernel's own stay its own, and ours do not go with them.
-	s.run("ip link set tap0 addrgenmode eui64")
-	s.run("ip addr add fe80::5 dev tap0 nodad")
+	s.Run("ip link set tap0 addrgenmode eui64")
+	s.Run("ip addr add fe80::5 dev tap0 nodad")
 	own := MAC{0x33, 0x33, 0xff, 0, 0, 5}
 	r := s.sync(y, Guest{MAC: a2, MulticastTable: []MAC{own}})
 	if !slices.Contains(r.Done, Op{AddMulticast, own}) {
 		t.Errorf("%v", r.Done)
 	}
-	s.run("ip addr del fe80::5 dev tap0")
+	s.Run("ip addr del fe80::5 dev tap0")
 	s.check(a2, "", []MAC{a2, a3}, []MAC{own})
 	y.Release()
 	s.check(a1, "", []MAC{a2, a3}, nil)
@@ -165,7 +165,7 @@ func TestForeign(t *testing.T) {
 // TestWatch: the kernel tells of changes, of those of other links nothing, and of the end.
 func TestWatch(t *testing.T) {
 	s := newSpace(t)
-	s.macvtap("bridge")
+	s.Macvtap(a1.String(), "bridge")
 	l := s.open("tap0")
 	ctx, cancel := context.WithCancel(t.Context())
 	notices := make(chan Notice, 100)
@@ -190,12 +190,12 @@ func TestWatch(t *testing.T) {
 			}
 		}
 	}
-	s.run("ip link set peer address %s", a3)
-	s.run("ip link set tap0 address %s", a2)
+	s.Run("ip link set peer address %s", a3)
+	s.Run("ip link set tap0 address %s", a2)
 	await("an address", func(n Notice) bool { return n.MAC == a2 && n.Name == "tap0" && !n.Promisc })
-	s.run("ip link set tap0 promisc on allmulticast on")
+	s.Run("ip link set tap0 promisc on allmulticast on")
 	await("flags", func(n Notice) bool { return n.MAC == a2 && n.Promisc && n.AllMulti })
-	s.run("ip link del low")
+	s.Run("ip link del low")
 	await("the end", func(n Notice) bool { return n.Gone })
 	if _, err := l.Read(); !errors.Is(err, ErrGone) {
 		t.Error(err)
@@ -317,7 +317,7 @@ func FuzzGroups(f *testing.F) {
 func BenchmarkLink(b *testing.B) {
 	for _, mode := range []string{"bridge", "passthru"} {
 		s := newSpace(b)
-		s.macvtap(mode)
+		s.Macvtap(a1.String(), mode)
 		l := s.open("tap0")
 		if _, err := l.Read(); err != nil {
 			b.Fatal(err)

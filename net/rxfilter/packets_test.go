@@ -5,10 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -39,7 +36,7 @@ func (s *space) cable() *cable {
 	s.t.Helper()
 	w := &cable{s: s}
 	var err error
-	s.inside(func() {
+	s.Inside(func() {
 		var link *net.Interface
 		if w.peer, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0); err == nil {
 			link, err = net.InterfaceByName("peer")
@@ -52,20 +49,7 @@ func (s *space) cable() *cable {
 		s.t.Fatal(err)
 	}
 	s.t.Cleanup(func() { unix.Close(w.peer) })
-	index := strings.TrimSpace(s.run("cat /sys/class/net/tap0/ifindex"))
-	major, minor, _ := strings.Cut(strings.TrimSpace(s.run("cat /sys/class/net/tap0/macvtap/tap%s/dev", index)), ":")
-	a, _ := strconv.Atoi(major)
-	b, _ := strconv.Atoi(minor)
-	path := filepath.Join(s.t.TempDir(), "tap")
-	if err := unix.Mknod(path, unix.S_IFCHR|0o600, int(unix.Mkdev(uint32(a), uint32(b)))); err != nil {
-		s.t.Fatal(err)
-	}
-	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	w.tap = os.NewFile(uintptr(fd), path)
-	s.t.Cleanup(func() { w.tap.Close() })
+	w.tap = s.OpenTap()
 	return w
 }
 
@@ -146,7 +130,7 @@ func TestPackets(t *testing.T) {
 		{"passthru", policy(t, "full"), guest, with(every, "group"), false},
 	} {
 		s := newSpace(t)
-		s.macvtap(c.mode)
+		s.Macvtap(a1.String(), c.mode)
 		w := s.cable()
 		s.sync(s.syncer(c.policy), c.guest)
 		got := w.arrive(frames...)
