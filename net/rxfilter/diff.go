@@ -69,19 +69,28 @@ type Op struct {
 func (o Op) String() string {
 	switch o.Verb {
 	case SetMAC:
-		return fmt.Sprintf("address %s", o.MAC)
-	case PromiscOn:
-		return "promiscuous on"
-	case PromiscOff:
-		return "promiscuous off"
-	case AllMultiOn:
-		return "all groups on"
-	case AllMultiOff:
-		return "all groups off"
+		return o.About()
+	case PromiscOn, AllMultiOn:
+		return o.About() + " on"
+	case PromiscOff, AllMultiOff:
+		return o.About() + " off"
 	case AddUnicast, AddMulticast:
-		return fmt.Sprintf("add %s", o.MAC)
+		return "add " + o.About()
 	}
-	return fmt.Sprintf("remove %s", o.MAC)
+	return "remove " + o.About()
+}
+
+// About names what the operation changes.
+func (o Op) About() string {
+	switch o.Verb {
+	case SetMAC:
+		return "address " + o.MAC.String()
+	case PromiscOn, PromiscOff:
+		return "promiscuous"
+	case AllMultiOn, AllMultiOff:
+		return "all groups"
+	}
+	return o.MAC.String()
 }
 
 // fit adapts what is wanted to what a link can do, and returns besides what it can not.

@@ -147,3 +147,26 @@ func TestPackets(t *testing.T) {
 		}
 	}
 }
+
+// TestTraffic: a link's counters are told from the guest's side.
+func TestTraffic(t *testing.T) {
+	s := newSpace(t)
+	s.Macvtap(a1.String(), "bridge")
+	w, l := s.cable(), s.open("tap0")
+	before, err := l.Traffic()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.arrive(frame(a1, 0, "a"), frame(a1, 0, "b"))
+	if _, err := w.tap.Write(append(make([]byte, 10), frame(a2, 0, "c")...)); err != nil {
+		t.Fatal(err)
+	}
+	after, err := l.Traffic()
+	if in, out := after.ToGuest.Packets-before.ToGuest.Packets, after.FromGuest.Packets-before.FromGuest.Packets; err != nil || in < 3 || out != 1 {
+		t.Error(in, out, err)
+	}
+	s.Run("ip tuntap add dev tap1 mode tap")
+	if got, err := s.open("tap1").Traffic(); err != nil || got != (Traffic{}) {
+		t.Error(got, err)
+	}
+}

@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"hv/net/rxfilter"
@@ -54,17 +55,22 @@ const firstTry = 100 * time.Millisecond
 func Run(ctx context.Context, cfg Config) error {
 	r := &runner{Config: cfg, nics: map[string]*nic{}, notices: make(chan notice), wait: firstTry}
 	defer r.end()
-	if err := r.queryAll(ctx); err != nil {
-		return err
-	}
+	err := r.queryAll(ctx)
 	audit := time.NewTicker(cfg.Audit)
 	defer audit.Stop()
 	for {
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case Ended(err):
+			return client.ErrClosed
+		case err != nil:
+			return err
+		}
 		var again <-chan time.Time
 		if r.missing() {
 			again = time.After(r.wait)
 		}
-		var err error
 		select {
 		case <-ctx.Done():
 			return nil
@@ -81,13 +87,12 @@ func Run(ctx context.Context, cfg Config) error {
 			r.wait = min(2*r.wait, cfg.Audit)
 			err = r.queryAll(ctx)
 		}
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case err != nil:
-			return err
-		}
 	}
+}
+
+// Ended says that an error is there because the VM's end of the connection is closed.
+func Ended(err error) bool {
+	return errors.Is(err, client.ErrClosed) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)
 }
 
 // runner is one run.
