@@ -39,6 +39,9 @@ func New(t testing.TB) *Space {
 	return s
 }
 
+// Name is what `ip -n` calls it.
+func (s *Space) Name() string { return s.name }
+
 // host runs a program outside.
 func (s *Space) host(words ...string) string {
 	s.t.Helper()

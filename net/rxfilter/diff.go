@@ -110,8 +110,15 @@ func (w Want) fit(h *Host, own *Owned) (fits Want, lacks []string) {
 		lacks = append(lacks, fmt.Sprintf("a %s in mode %s has one address, not %d more", h.Kind, h.Mode, len(w.Unicast)))
 		w.Unicast = nil
 	}
-	// A filter of VLANs lets everything through while its device is promiscuous.
-	w.Promisc = w.Promisc || w.Tagged && h.Filters
+	// A filter of VLANs lets everything through while its device is promiscuous, which a port
+	// that is shared can have it be.
+	switch {
+	case !w.Tagged || !h.Filters:
+	case h.Takes.Promisc:
+		lacks = append(lacks, fmt.Sprintf("the device below drops packets with tags of VLANs, and a %s in mode %s can not tell it", h.Kind, h.Mode))
+	default:
+		w.Promisc = true
+	}
 	return w, lacks
 }
 

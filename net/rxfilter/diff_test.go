@@ -71,7 +71,7 @@ func expected(first Host, w Want) Host {
 	if w.MAC != (MAC{}) {
 		h.MAC = w.MAC
 	}
-	h.Promisc = first.Promisc || w.Promisc || w.Tagged && h.Filters
+	h.Promisc = first.Promisc || w.Promisc || w.Tagged && h.Filters && !h.Takes.Promisc
 	h.AllMulti = first.AllMulti || w.AllMulti
 	h.Multicast = sorted(append(slices.Clone(first.Multicast), w.Multicast...), func(MAC) bool { return true })
 	if h.Takes.Unicast {
@@ -196,6 +196,12 @@ func TestLacks(t *testing.T) {
 	}
 	h.Filters = true
 	if ops, lacks := Diff(Want{Tagged: true}, &h, &Owned{}); !slices.Equal(ops, []Op{{Verb: PromiscOn}}) || len(lacks) > 0 {
+		t.Error(ops, lacks)
+	}
+	h.Mode, h.Takes.Promisc = "passthru", true
+	if ops, lacks := Diff(Want{Tagged: true}, &h, &Owned{}); len(ops) > 0 || !slices.Equal(lacks, []string{
+		"the device below drops packets with tags of VLANs, and a macvtap in mode passthru can not tell it",
+	}) {
 		t.Error(ops, lacks)
 	}
 }

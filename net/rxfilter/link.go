@@ -103,11 +103,18 @@ func (l *Link) Read() (Host, error) {
 		h.Mode = modes[m.Mode]
 		alone := m.Mode == netlink.MACVLAN_MODE_PASSTHRU
 		// A port that others share finds the receiver by its one address (macvlan_hash_lookup,
-		// macvlan_fdb_add). One that is alone has the device below promiscuous already.
+		// macvlan_fdb_add).
 		h.Takes = Abilities{Unicast: alone, Promisc: alone}
-		h.Filters = !alone && a.NetNsID < 0 && l.filtersVLANs(a.ParentIndex)
+		h.Filters = a.NetNsID < 0 && l.filtersVLANs(a.ParentIndex) && !(alone && l.isPromiscuous(a.ParentIndex))
 	}
 	return h, l.lists(&h)
+}
+
+// isPromiscuous says that a device receives everything. The one below a port that is alone
+// does, unless that was made with nopromisc; and there the port's own flag changes nothing.
+func (l *Link) isPromiscuous(index int) bool {
+	link, err := l.route.LinkByIndex(index)
+	return err == nil && link.Attrs().Promisc > 0
 }
 
 var modes = map[netlink.MacvlanMode]string{

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -204,6 +205,36 @@ func TestWatch(t *testing.T) {
 		if err := l.Apply(op); !errors.Is(err, ErrGone) {
 			t.Errorf("%s: %v", op, err)
 		}
+	}
+}
+
+// TestFilteringParent: a bond filters VLANs, until a macvtap on it is promiscuous.
+func TestFilteringParent(t *testing.T) {
+	s := newSpace(t)
+	if exec.Command("ip", "-n", s.Name(), "link", "add", "low", "type", "bond").Run() != nil {
+		t.Skip("this kernel has no bonds")
+	}
+	for _, c := range []struct {
+		mode    string
+		filters bool
+		flags   string
+	}{{"bridge", true, "PROMISC"}, {"passthru nopromisc", true, ""}, {"passthru", false, ""}} {
+		s.Run("ip link add link low name tap0 type macvtap mode %s", c.mode)
+		s.Run("ip link set tap0 up")
+		y := s.syncer(Full())
+		h := y.Host()
+		if h.Filters != c.filters {
+			t.Errorf("%s: %+v", c.mode, h)
+		}
+		g := Guest{MAC: h.MAC, VLANTable: []uint16{0, 10}}
+		s.sync(y, g)
+		s.check(h.MAC, c.flags, nil, nil)
+		if r, err := y.Refresh(); err != nil || len(r.Done) > 0 { // it does not go back and forth
+			t.Errorf("%s: %v, %v", c.mode, r, err)
+		}
+		s.sync(y, Guest{MAC: h.MAC, VLANTable: []uint16{0}})
+		s.check(h.MAC, "", nil, nil)
+		s.Run("ip link del tap0")
 	}
 }
 

@@ -180,12 +180,17 @@ func (r *run) await(want string) {
 	}
 }
 
+// address is tap0's address, and what it receives besides.
 func address(s *netspace.Space) string {
 	f := strings.Fields(s.Run("ip link show tap0"))
-	return f[slices.Index(f, "link/ether")+1] + " " + f[2]
+	out := f[slices.Index(f, "link/ether")+1]
+	for _, flag := range []string{"ALLMULTI", "PROMISC"} {
+		if strings.Contains(f[2], flag) {
+			out += " " + flag
+		}
+	}
+	return out
 }
-
-const calm = " <BROADCAST,MULTICAST,UP,LOWER_UP>"
 
 func TestFollows(t *testing.T) {
 	s := netspace.New(t)
@@ -244,7 +249,7 @@ func TestEnds(t *testing.T) {
 		f.nics[0].Promiscuous = true
 		r := start(t, s, Config{VM: f.connect(), Links: map[string]string{"n0": "tap0"}}, "full")
 		r.await("n0 tap0: address " + second + ", promiscuous on, all groups on")
-		if got, want := address(s), second+" <BROADCAST,MULTICAST,ALLMULTI,PROMISC,UP,LOWER_UP>"; got != want {
+		if got, want := address(s), second+" ALLMULTI PROMISC"; got != want {
 			t.Errorf("%s, not %s", got, want)
 		}
 		var err error
@@ -257,7 +262,7 @@ func TestEnds(t *testing.T) {
 		} else if err = r.finish(); err != nil {
 			t.Error(err)
 		}
-		if got := address(s); got != "52:54:00:00:00:01"+calm {
+		if got := address(s); got != "52:54:00:00:00:01" {
 			t.Error(got)
 		}
 	}
