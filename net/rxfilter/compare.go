@@ -17,8 +17,12 @@ func Compare(p Policy, g *Guest, h *Host) (d Drift) {
 	all := *h
 	all.Multicast = h.Joined // those that the kernel joined are let through as well
 	own := Owned{Promisc: h.Promisc, AllMulti: h.AllMulti, Unicast: h.Unicast, Multicast: h.Multicast}
+	w := p.Want(g)
+	if h.AllMulti { // which lets them through, listed or not
+		all.Multicast = sorted(slices.Concat(h.Joined, w.Multicast), func(MAC) bool { return true })
+	}
 	var ops []Op
-	ops, d.Lacks = Diff(p.Want(g), &all, &own)
+	ops, d.Lacks = Diff(w, &all, &own)
 	i := slices.IndexFunc(ops, func(o Op) bool { return o.Verb >= DelMulticast })
 	if i < 0 {
 		i = len(ops)

@@ -207,11 +207,11 @@ func TestLacks(t *testing.T) {
 }
 
 func TestCompare(t *testing.T) {
-	h := Host{Kind: "macvtap", Mode: "bridge", MAC: a1, AllMulti: true, Joined: []MAC{g3, g1}, Multicast: []MAC{g3}}
+	h := Host{Kind: "macvtap", Mode: "bridge", MAC: a1, Promisc: true, Joined: []MAC{g3, g1}, Multicast: []MAC{g3}}
 	g := Guest{MAC: a2, UnicastTable: []MAC{a3}, MulticastTable: []MAC{g1, g2}}
 	d := Compare(policy(t, "full"), &g, &h)
 	want := Drift{
-		Missing: []Op{{SetMAC, a2}, {AddMulticast, g2}}, Extra: []Op{{DelMulticast, g3}, {Verb: AllMultiOff}},
+		Missing: []Op{{SetMAC, a2}, {AddMulticast, g2}}, Extra: []Op{{DelMulticast, g3}, {Verb: PromiscOff}},
 		Lacks: []string{"a macvtap in mode bridge has one address, not 1 more"},
 	}
 	if !reflect.DeepEqual(d, want) || d.None() {

@@ -88,7 +88,7 @@ func (p *Policy) Want(g *Guest) Want {
 // groups adds the groups. A promiscuous guest takes all of them.
 func (p *Policy) groups(g *Guest, w *Want) {
 	w.AllMulti = g.Promisc || g.Multicast == All || g.Multicast == Listed && g.MulticastOverflow
-	if g.Multicast == Listed {
+	if g.Multicast != None { // the list is kept for the time when not all are taken any more
 		w.Multicast = sorted(g.MulticastTable, func(m MAC) bool { return m.Group() && m != broadcast })
 	}
 }
@@ -116,7 +116,7 @@ func (p *Policy) full(g *Guest, w *Want) {
 	}
 	w.Promisc = everybody(g)
 	w.Tagged = g.tagged()
-	if g.Unicast == Listed {
+	if g.Unicast != None {
 		w.Unicast = sorted(g.UnicastTable, func(m MAC) bool { return m.Station() && m != w.MAC })
 	}
 }

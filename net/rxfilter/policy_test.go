@@ -96,7 +96,7 @@ func TestWant(t *testing.T) {
 		{"multicast", policy(t, "multicast"), usual, Want{Multicast: groups}},
 		{"multicast, promiscuous", policy(t, "multicast"), promisc, Want{Multicast: groups, AllMulti: true}},
 		{"multicast, overflow", policy(t, "multicast"), overflow, Want{Multicast: groups, AllMulti: true}},
-		{"multicast, all", policy(t, "multicast"), all, Want{AllMulti: true}},
+		{"multicast, all", policy(t, "multicast"), all, Want{Multicast: groups, AllMulti: true}},
 		{"multicast, none", policy(t, "multicast"), none, Want{}},
 		{"listed", policy(t, "listed", a2, a3), usual, Want{MAC: a2, Multicast: groups, Unicast: []MAC{a3}}},
 		{"listed, not this one", policy(t, "listed", a3), usual, Want{Multicast: groups, Unicast: []MAC{a3}}},
@@ -105,7 +105,7 @@ func TestWant(t *testing.T) {
 		{"full", policy(t, "full"), usual, Want{MAC: a2, Multicast: groups, Unicast: []MAC{a1, a3}, Tagged: true}},
 		{"full, promiscuous", policy(t, "full"), promisc, Want{MAC: a2, Multicast: groups, Unicast: []MAC{a1, a3}, Tagged: true, Promisc: true, AllMulti: true}},
 		{"full, overflow", policy(t, "full"), overflow, Want{MAC: a2, Multicast: groups, Unicast: []MAC{a1, a3}, Tagged: true, Promisc: true, AllMulti: true}},
-		{"full, all", policy(t, "full"), all, Want{MAC: a2, Promisc: true, AllMulti: true}},
+		{"full, all", policy(t, "full"), all, Want{MAC: a2, Multicast: groups, Unicast: []MAC{a1, a3}, Promisc: true, AllMulti: true}},
 		{"full, none", policy(t, "full"), none, Want{MAC: a2}},
 		{"full, no address", policy(t, "full"), bad, Want{Multicast: groups, Unicast: []MAC{a1, a2, a3}, Tagged: true}},
 	} {
