@@ -87,6 +87,8 @@ func (r *rig) table() *dispatch.Table {
 		case "bad":
 			return "Error: it is bad\r\n", nil
 		case "info network":
+			r.mu.Lock()
+			defer r.mu.Unlock()
 			return qapi.Text(strings.ReplaceAll(r.network, "\n", "\r\n")), nil
 		}
 		return qapi.Text("did " + a.CommandLine + "\r\n"), nil

@@ -68,6 +68,8 @@ func nicRig(t *testing.T) (*rig, *netspace.Space) {
 	s := netspace.New(t)
 	s.Macvtap("52:54:00:00:00:01", "bridge")
 	r := newRig(t)
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.network = "n0: index=0,type=nic,model=virtio-net-pci,macaddr=52:54:00:00:00:01\n \\ h0: index=0,type=macvtap,ifname=tap0,parent=low,mode=bridge\n" +
 		"n1: index=0,type=nic,model=virtio-net-pci,macaddr=52:54:00:00:00:05\n"
 	r.filters = []qapi.RxFilterInfo{{

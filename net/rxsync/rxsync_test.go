@@ -93,6 +93,13 @@ func (f *fake) query(ctx context.Context, a qapi.QueryRxFilterArgs) (out qapi.Rx
 	return out, nil
 }
 
+// has sets what NICs there are, and what is told of their links.
+func (f *fake) has(network string, nics ...qapi.RxFilterInfo) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.network, f.nics = network, nics
+}
+
 // change has the guest ask for something else, and tells of it.
 func (f *fake) change(name string, change func(*qapi.RxFilterInfo)) {
 	f.mu.Lock()
@@ -197,9 +204,9 @@ func TestFollows(t *testing.T) {
 	s.Macvtap(first, "bridge")
 	tap := s.OpenTap()
 	f := newFake(t)
-	f.nics = []qapi.RxFilterInfo{info("n0", second), info("n1", first)}
-	f.network = fmt.Sprintf("n0: index=0,type=nic,model=virtio-net-pci,macaddr=%s\n \\ h0: index=0,type=tap,fd=%d\n"+
-		"n1: index=0,type=nic,model=e1000,macaddr=%s\n \\ h1: index=0,type=stream,unix:/x\n", first, tap.Fd(), first)
+	f.has(fmt.Sprintf("n0: index=0,type=nic,model=virtio-net-pci,macaddr=%s\n \\ h0: index=0,type=tap,fd=%d\n"+
+		"n1: index=0,type=nic,model=e1000,macaddr=%s\n \\ h1: index=0,type=stream,unix:/x\n", first, tap.Fd(), first),
+		info("n0", second), info("n1", first))
 	r := start(t, s, Config{VM: f.connect()}, "full")
 	r.await("n1 : a netdev of type stream has no link")
 	r.await("n0 tap0: address " + second)
@@ -245,8 +252,9 @@ func TestEnds(t *testing.T) {
 		s := netspace.New(t)
 		s.Macvtap("52:54:00:00:00:01", "bridge")
 		f := newFake(t)
-		f.nics = []qapi.RxFilterInfo{info("n0", second)}
-		f.nics[0].Promiscuous = true
+		nic := info("n0", second)
+		nic.Promiscuous = true
+		f.has("", nic)
 		r := start(t, s, Config{VM: f.connect(), Links: map[string]string{"n0": "tap0"}}, "full")
 		r.await("n0 tap0: address " + second + ", promiscuous on, all groups on")
 		if got, want := address(s), second+" ALLMULTI PROMISC"; got != want {
@@ -273,8 +281,9 @@ func TestAudit(t *testing.T) {
 	s := netspace.New(t)
 	s.Macvtap(first, "bridge")
 	f := newFake(t)
-	f.nics = []qapi.RxFilterInfo{info("n0", first)}
-	f.nics[0].MulticastTable = []string{group}
+	nic := info("n0", first)
+	nic.MulticastTable = []string{group}
+	f.has("", nic)
 	r := start(t, s, Config{VM: f.connect(), Links: map[string]string{"n0": "tap0"}, Audit: 20 * time.Millisecond}, "multicast")
 	r.await("n0 tap0: add " + group)
 	s.Run("ip maddr del %s dev tap0", group)
@@ -287,7 +296,7 @@ func TestOneQuery(t *testing.T) {
 	s := netspace.New(t)
 	s.Macvtap(first, "bridge")
 	f := newFake(t)
-	f.nics = []qapi.RxFilterInfo{info("n0", first)}
+	f.has("", info("n0", first))
 	r := start(t, s, Config{VM: f.connect(), Links: map[string]string{"n0": "tap0"}}, "full")
 	r.await("n0 tap0: ")
 	for i := range 2000 {
@@ -305,6 +314,8 @@ func TestOneQuery(t *testing.T) {
 	if err := r.finish(); err != nil {
 		t.Error(err)
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if f.queries > 2003 {
 		t.Errorf("%d queries", f.queries)
 	}
@@ -422,7 +433,7 @@ func BenchmarkFollow(b *testing.B) {
 			s := netspace.New(b)
 			s.Macvtap(first, "bridge")
 			f := newFake(b)
-			f.nics = []qapi.RxFilterInfo{info("n0", first)}
+			f.has("", info("n0", first))
 			r := start(b, s, Config{VM: f.connect(), Links: map[string]string{"n0": "tap0"}, Hurry: c.hurry}, "full")
 			r.await("n0 tap0: ")
 			times := make([]time.Duration, 0, 10000)
