@@ -23,7 +23,7 @@ const firstMAC = "52:54:00:00:00:01"
 
 // startOnMacvtap starts a VM with the NIC nic on the macvtap mv0, on the veth v0 whose other
 // end is v1, and returns the path of a second QMP socket.
-func startOnMacvtap(t testing.TB) (*vm, *shell, string) {
+func startOnMacvtap(t *testing.T) (*vm, *shell, string) {
 	t.Helper()
 	for _, line := range []string{"link add v0 type veth peer name v1", "link set v0 up", "link set v1 up"} {
 		ip(t, line)
@@ -35,7 +35,7 @@ func startOnMacvtap(t testing.TB) (*vm, *shell, string) {
 }
 
 // follow has links follow, and waits until they do.
-func follow(t testing.TB, socket, policy string) *hvrun.Proc {
+func follow(t *testing.T, socket, policy string) *hvrun.Proc {
 	t.Helper()
 	p := hvrun.Start(t, filepath.Join(filepath.Dir(hvrun.Binary(t)), "hvctl"), append([]string{"rxfilter", "sync", socket, "--policy"}, strings.Fields(policy)...)...)
 	p.Expect(t, "nic on mv0: follows")
@@ -43,7 +43,7 @@ func follow(t testing.TB, socket, policy string) *hvrun.Proc {
 }
 
 // stopFollowing interrupts that.
-func stopFollowing(t testing.TB, p *hvrun.Proc) {
+func stopFollowing(t *testing.T, p *hvrun.Proc) {
 	t.Helper()
 	if err := p.Cmd.Process.Signal(syscall.SIGINT); err != nil {
 		t.Fatal(err)
@@ -54,7 +54,7 @@ func stopFollowing(t testing.TB, p *hvrun.Proc) {
 }
 
 // linkState is the address, the flags, and the groups that user space joined.
-func linkState(t testing.TB) string {
+func linkState(t *testing.T) string {
 	t.Helper()
 	f := strings.Fields(ip(t, "-d link show mv0"))
 	words := []string{f[slices.Index(f, "link/ether")+1]}
@@ -75,7 +75,7 @@ func linkState(t testing.TB) string {
 
 // becomes waits until the link is as it should be, which follow says something about when it
 // changes it.
-func becomes(t testing.TB, follow *hvrun.Proc, want string) {
+func becomes(t *testing.T, follow *hvrun.Proc, want string) {
 	t.Helper()
 	got := ""
 	defer func() {
@@ -93,7 +93,7 @@ func becomes(t testing.TB, follow *hvrun.Proc, want string) {
 }
 
 // linkIs checks that it is so.
-func linkIs(t testing.TB, want string) {
+func linkIs(t *testing.T, want string) {
 	t.Helper()
 	if got := linkState(t); got != want {
 		t.Errorf("%s, not %s", got, want)
@@ -157,7 +157,7 @@ func TestFilterFollows(t *testing.T) {
 
 // followed has a guest change its address n times, each time when the host's link has the
 // one before, and returns how many microseconds that takes: median and 99th percentile.
-func followed(t testing.TB, n string) (took [2]int) {
+func followed(t *testing.T, n string) (took [2]int) {
 	t.Helper()
 	v, sh, socket := startOnMacvtap(t)
 	p := follow(t, socket, "full")
@@ -184,7 +184,7 @@ func followed(t testing.TB, n string) (took [2]int) {
 
 // addresses returns what sends the guest each address that the link gets, until a context
 // ends.
-func addresses(t testing.TB) func(context.Context) {
+func addresses(t *testing.T) func(context.Context) {
 	t.Helper()
 	link, err := rxfilter.Open("mv0", nil)
 	if err != nil {
