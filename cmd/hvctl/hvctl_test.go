@@ -39,10 +39,33 @@ type rig struct {
 	events *events.Broker
 	srv    *server.Server
 	stops  chan struct{}
+	// What NICs there are, and what their guests want to receive.
+	mu      sync.Mutex
+	network string
+	filters []qapi.RxFilterInfo
 }
 
 func newRig(t *testing.T) *rig {
 	r := &rig{t: t, dir: t.TempDir(), events: events.NewBroker(), stops: make(chan struct{}, 10)}
+	r.srv = server.New(server.Config{Table: r.table(), Events: r.events, Exec: &direct{}, Version: "test"})
+	l, err := net.Listen("unix", r.socket())
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- r.srv.Serve(l, server.Monitor{Name: "test"}) }()
+	t.Cleanup(func() {
+		r.close()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+		r.events.Close()
+	})
+	return r
+}
+
+// table is the VM's commands.
+func (r *rig) table() *dispatch.Table {
 	table := dispatch.NewTable()
 	dispatch.Register(table, qapi.CmdQueryStatus, func(context.Context, qapi.Empty) (qapi.StatusInfo, error) {
 		return qapi.StatusInfo{Running: true, Status: qapi.RunStateRunning}, nil
@@ -60,26 +83,22 @@ func newRig(t *testing.T) *rig {
 		return qapi.Empty{}, nil
 	})
 	dispatch.Register(table, qapi.CmdHumanMonitorCommand, func(_ context.Context, a qapi.HumanMonitorCommandArgs) (qapi.Text, error) {
-		if a.CommandLine == "bad" {
+		switch a.CommandLine {
+		case "bad":
 			return "Error: it is bad\r\n", nil
+		case "info network":
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			return qapi.Text(strings.ReplaceAll(r.network, "\n", "\r\n")), nil
 		}
 		return qapi.Text("did " + a.CommandLine + "\r\n"), nil
 	})
-	r.srv = server.New(server.Config{Table: table, Events: r.events, Exec: &direct{}, Version: "test"})
-	l, err := net.Listen("unix", r.socket())
-	if err != nil {
-		t.Fatal(err)
-	}
-	served := make(chan error, 1)
-	go func() { served <- r.srv.Serve(l, server.Monitor{Name: "test"}) }()
-	t.Cleanup(func() {
-		r.close()
-		if err := <-served; err != nil {
-			t.Error(err)
-		}
-		r.events.Close()
+	dispatch.Register(table, qapi.CmdQueryRxFilter, func(context.Context, qapi.QueryRxFilterArgs) (qapi.RxFilterInfoList, error) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return slices.Clone(r.filters), nil
 	})
-	return r
+	return table
 }
 
 func (r *rig) socket() string { return filepath.Join(r.dir, "vm.sock") }

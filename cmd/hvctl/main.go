@@ -5,7 +5,7 @@
 // It exits with 0 if all went well, 1 if a VM could not be reached or refused, and 2
 // if it was called wrongly.
 //
-// It depends on block/imgtool, qmp/client, qmp/hmp and qmp/introspect.
+// It depends on block/imgtool, net/rxsync, qmp/client, qmp/hmp and qmp/introspect.
 package main
 
 import (
@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -39,6 +40,10 @@ const usage = `usage: hvctl COMMAND [ARGUMENT...]
   hmp VM [COMMAND...]                run a command of the human monitor; without one, ask
   events VM [--follow]               wait for an event and print it; with --follow, all
   disks VM                           the tree of nodes that its disks have
+  net VM [--watch] [--interval SECONDS] [--link NIC=IFNAME...]
+                                     its NICs, their links, traffic and filters
+  rxfilter sync | show VM ...        have links follow the guest's filters, or show both;
+                                     'hvctl rxfilter help' tells more
   img COMMAND ...                    work on images of disks; 'hvctl img help' tells more
   version | help
 
@@ -122,6 +127,10 @@ func (t *tool) command(ctx context.Context, args []string) error {
 		return t.list(ctx)
 	case "img":
 		return t.img(ctx, args)
+	case "net":
+		return t.net(ctx, args)
+	case "rxfilter":
+		return t.rxfilter(ctx, args)
 	}
 	run := map[string]func(context.Context, *client.Client, []string) error{
 		"qmp": t.qmp, "hmp": t.hmp, "events": t.events, "status": t.status, "disks": t.disks,
@@ -147,15 +156,30 @@ func (t *tool) command(ctx context.Context, args []string) error {
 
 // dial connects to a VM.
 func (t *tool) dial(ctx context.Context, vm string) (*client.Client, error) {
+	conn, err := t.connect(ctx, vm)
+	if err != nil {
+		return nil, err
+	}
+	return client.New(ctx, conn)
+}
+
+// connect connects to a VM's QMP socket.
+func (t *tool) connect(ctx context.Context, vm string) (net.Conn, error) {
+	network, address := "unix", vm
 	switch {
 	case vm == "":
 		return nil, usageError("the VM has no name")
 	case strings.Contains(vm, "/"):
-		return client.Dial(ctx, "unix", vm)
 	case strings.Contains(vm, ":"):
-		return client.Dial(ctx, "tcp", vm)
+		network = "tcp"
+	default:
+		address = filepath.Join(t.dir, vm+".sock")
 	}
-	return client.Dial(ctx, "unix", filepath.Join(t.dir, vm+".sock"))
+	conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
+	if err != nil {
+		return nil, fmt.Errorf("connect to QMP server: %w", err)
+	}
+	return conn, nil
 }
 
 // action runs a command whose result is nothing.

@@ -89,6 +89,7 @@ var rules = []rule{
 		"the kernel serves a device's rings: what is handed over is one type, and the kernel's interface one package"},
 	{"hv/net/vhostuser", []string{"hv/net", "hv/qmp/qapi", "hv/devices/virtio/vhost", "hv/devices/virtio/vhostwire"},
 		"another process serves a device's rings: what is handed over is one type, and the protocol one package"},
+	{"hv/net/rxsync", []string{"hv/net", "hv/qmp/client", "hv/qmp/qapi"}, "it is a QMP client beside the VM"},
 	{"hv/net", []string{"hv/net", "hv/block/sockaddr", "hv/qmp/qapi"}, "host networking serves any front end; addresses of sockets are the same everywhere"},
 	{"hv/systemd", []string{"hv/systemd"}, "the systemd glue is independent of the monitor"},
 	{"hv/qmp", []string{"hv/qmp"}, "QMP carries any command table: handlers live with what they handle"},
