@@ -192,7 +192,7 @@ func (h *hardware) addMemory(b *mem.Backend, addr uint64) error {
 		}
 		unmap = slot.Unmap
 	}
-	if err := h.mem.Add(mem.Region{Base: addr, Data: b.Data, FD: b.FD, Device: true}); err != nil {
+	if err := h.mem.Add(mem.Region{Base: addr, Data: b.Data, FD: b.SharedFD(), Device: true}); err != nil {
 		return errors.Join(err, unmap())
 	}
 	h.shared = h.shared || b.FD >= 0
