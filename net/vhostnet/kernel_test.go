@@ -84,7 +84,7 @@ func moved(t *testing.T, queues int, o virtiotest.Options) {
 	t.Logf("the kernel can do %#x", l.features)
 	far := peer(t, "vhtest0")
 	nic, err := virtionet.New(virtionet.Config{MAC: net.HardwareAddr{2, 0, 0, 0, 0, 1}, MQ: queues > 1, CSum: true, GuestCSum: true, MrgRxBuf: true, Status: true,
-		CtrlVQ: true, RxQueueSize: 256, TxQueueSize: 256, Speed: -1}, l, host{t})
+		CtrlVQ: true, RxQueueSize: 256, TxQueueSize: 256, Speed: -1}, link{dev, l}, host{t})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,6 +108,12 @@ func moved(t *testing.T, queues int, o virtiotest.Options) {
 		g.roundTrip(n)
 	}
 	d.Reset()
+}
+
+// link is a tap whose packets the kernel moves.
+type link struct {
+	*tap.Tap
+	*Engine
 }
 
 // guest is one with buffers to receive into.
