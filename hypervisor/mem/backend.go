@@ -244,6 +244,15 @@ func (b *Backend) advise(c *BackendConfig) {
 	}
 }
 
+// SharedFD returns the file by which another process can see what is written to the RAM, -1
+// if there is none.
+func (b *Backend) SharedFD() int {
+	if !b.share {
+		return -1
+	}
+	return b.FD
+}
+
 // Close unmaps the RAM and closes the file. No view of it may be in use, and no
 // guest may have it mapped.
 func (b *Backend) Close() error {

@@ -43,6 +43,9 @@ func TestBackendsAreZeroedAndWritable(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := allocate(t, c)
+			if fd := b.SharedFD(); (fd >= 0) != (c.Share && c.Kind != Anonymous) || fd >= 0 && fd != b.FD {
+				t.Errorf("descriptor for others: %d", fd)
+			}
 			if uint64(len(b.Data)) != c.Size || (b.FD >= 0) != (c.Kind != Anonymous) || !aligned(b.Data, hugePage) {
 				t.Fatalf("%d bytes, descriptor %d", len(b.Data), b.FD)
 			}

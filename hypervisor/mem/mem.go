@@ -35,7 +35,7 @@ type Region struct {
 	Base uint64 // guest-physical address, page-aligned
 	Data []byte // this process's mapping of it
 	// FD and Offset name the file behind Data, for sharing it with another
-	// process; FD is -1 for private anonymous memory.
+	// process; FD is -1 for memory that cannot be shared.
 	FD     int
 	Offset int64
 	// Device says that a memory device has it: the guest learns of it from that

@@ -93,7 +93,7 @@ func (h *hardware) addRAM(cfg *config.Config) error {
 			return fmt.Errorf("-overcommit mem-lock=on: %w; raise the limit of locked memory (ulimit -l)", err)
 		}
 	}
-	regions := h.layout.Regions(backend.Data[:cfg.Memory.Size], backend.FD)
+	regions := h.layout.Regions(backend.Data[:cfg.Memory.Size], backend.SharedFD())
 	if h.mem, err = mem.New(regions...); err != nil {
 		return err
 	}

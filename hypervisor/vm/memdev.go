@@ -116,7 +116,10 @@ func (v *VM) memDevice(c *memConfig, b *mem.Backend) (virtiomem.Config, error) {
 	if c.Inaccessible == "off" && !b.ZeroPage() {
 		v.opt.Log.Warn("'unplugged-inaccessible' property set to 'off' with a memdev that does not support the shared zeropage")
 	}
-	var err error
+	err := v.net.growable(v.hw.mem, b)
+	if err != nil {
+		return cfg, err
+	}
 	cfg.Addr, err = v.placeMemory(cfg, max(cfg.Block, b.PageSize(), thpSize))
 	return cfg, err
 }
@@ -148,7 +151,7 @@ func (v *VM) placeMemory(c virtiomem.Config, align uint64) (uint64, error) {
 		}
 	}
 	if len(v.hw.mem.Regions()) >= maxRegions {
-		return 0, errors.New("a used vhost backend has no free memory slots left")
+		return 0, errNoSlots
 	}
 	if total := v.cfg.Memory.MaxSize - v.cfg.Memory.Size; c.Region > total-used {
 		return 0, fmt.Errorf("not enough space, currently 0x%x in use of total space for memory devices 0x%x", used, total)
@@ -192,7 +195,7 @@ func (h *hardware) addMemory(b *mem.Backend, addr uint64) error {
 		}
 		unmap = slot.Unmap
 	}
-	if err := h.mem.Add(mem.Region{Base: addr, Data: b.Data, FD: b.FD, Device: true}); err != nil {
+	if err := h.mem.Add(mem.Region{Base: addr, Data: b.Data, FD: b.SharedFD(), Device: true}); err != nil {
 		return errors.Join(err, unmap())
 	}
 	h.shared = h.shared || b.FD >= 0

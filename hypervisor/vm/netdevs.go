@@ -59,7 +59,7 @@ func (n *network) close() error {
 // netHost is what a back end needs of the VM.
 func (v *VM) netHost(b *netback) netdev.Host {
 	return netdev.Host{
-		Descriptor: v.fds.Param, Log: v.opt.Log,
+		Descriptor: v.fds.Param, Log: v.opt.Log, Sockets: v.netSockets,
 		Connected: func(id string, a *qapi.SocketAddress) {
 			events.Emit(v.events, qapi.EventNetdevStreamConnected, qapi.NetdevStreamConnectedEvent{NetdevId: id, Addr: *a})
 		},
@@ -77,9 +77,9 @@ func (v *VM) netHost(b *netback) netdev.Host {
 }
 
 // openNetdevs opens the back ends of the command line.
-func (v *VM) openNetdevs(context.Context) error {
+func (v *VM) openNetdevs(ctx context.Context) error {
 	for _, n := range v.cfg.Netdevs {
-		if err := v.openNetdev(n); err != nil {
+		if err := v.openNetdev(ctx, n); err != nil {
 			return fmt.Errorf("-netdev %s,id=%s: %w", n.Type, n.Id, err)
 		}
 	}
@@ -98,20 +98,23 @@ func (v *VM) AddNetdev(n qapi.Netdev) error {
 	if err := config.CheckNetdevID(n.Id); err != nil {
 		return err
 	}
-	return v.openNetdev(&n)
+	ctx, cancel := soon()
+	defer cancel()
+	return v.openNetdev(ctx, &n)
 }
 
 // openNetdev makes a back end, and gives it to a NIC that has lost one of its id.
-func (v *VM) openNetdev(n *qapi.Netdev) error {
+func (v *VM) openNetdev(ctx context.Context, n *qapi.Netdev) error {
 	if v.net.back(n.Id) != nil {
 		return fmt.Errorf("Duplicate ID '%s'", n.Id)
 	}
 	b := &netback{id: n.Id, kind: n.Type}
-	link, err := netdev.Open(n, v.netHost(b))
+	link, err := netdev.Open(ctx, n, v.netHost(b))
 	if err != nil {
 		return err
 	}
 	b.Backend = link
+	v.watch(b)
 	for _, nic := range v.net.nics {
 		if nic.netdev != n.Id || nic.back != nil {
 			continue

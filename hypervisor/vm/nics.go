@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -42,7 +43,7 @@ func makeNet(v *VM, in *qdev.Instance, c *netConfig) (virtio.Device, error) {
 	n.path = sync.OnceValue(func() string { return in.Path() + "/virtio-backend" })
 	var link virtionet.Link
 	if b != nil {
-		if err := b.follow(c.MAC); err != nil {
+		if err := errors.Join(v.shareable(b), b.follow(c.MAC)); err != nil {
 			return nil, err
 		}
 		link = b.Backend
@@ -110,7 +111,7 @@ func (b *netback) follow(mac net.HardwareAddr) error {
 
 // attach gives the NIC a back end in place of one that it has lost.
 func (n *nic) attach(b *netback) error {
-	if err := b.follow(n.mac); err != nil {
+	if err := errors.Join(n.v.shareable(b), b.follow(n.mac)); err != nil {
 		return err
 	}
 	n.attached.Add(1)

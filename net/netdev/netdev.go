@@ -10,6 +10,7 @@
 package netdev
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/sirupsen/logrus"
@@ -38,7 +39,9 @@ type Host struct {
 	Disconnected func(id string)
 	// Lost is told when what a back end stands on is gone.
 	Lost func(id string, err error)
-	Log  logrus.FieldLogger
+	// Sockets gives a back end the connections of a chardev, which nobody else may have.
+	Sockets func(chardev, user string) (Sockets, error)
+	Log     logrus.FieldLogger
 }
 
 // opener opens a back end for a VM.
@@ -47,13 +50,14 @@ type opener struct {
 	id string
 }
 
-// Open opens a back end. On an error nothing is left behind.
-func Open(n *qapi.Netdev, h Host) (Backend, error) {
+// Open opens a back end. On an error nothing is left behind. ctx bounds the wait of those that wait for
+// their far end.
+func Open(ctx context.Context, n *qapi.Netdev, h Host) (Backend, error) {
 	o := &opener{Host: h, id: n.Id}
 	o.Log = h.Log.WithField("netdev", n.Id)
 	switch {
 	case n.Tap != nil:
-		return backend(o.tap(n.Tap))
+		return o.tapBackend(n.Tap)
 	case n.Macvtap != nil:
 		return backend(o.macvtap(n.Macvtap))
 	case n.Stream != nil:
@@ -64,6 +68,8 @@ func Open(n *qapi.Netdev, h Host) (Backend, error) {
 		return o.socket(n.Socket)
 	case n.User != nil:
 		return backend(o.user(n.User))
+	case n.VhostUser != nil:
+		return backend(o.vhostUser(ctx, n.VhostUser))
 	}
 	return nil, fmt.Errorf("network backend '%s' is not compiled into this binary", n.Type)
 }
@@ -80,6 +86,6 @@ func backend[T Backend](b T, err error) (Backend, error) {
 func Kinds() []qapi.NetClientDriver {
 	return []qapi.NetClientDriver{
 		qapi.NetClientDriverSocket, qapi.NetClientDriverStream, qapi.NetClientDriverDgram, qapi.NetClientDriverTap,
-		qapi.NetClientDriverUser, qapi.NetClientDriverMacvtap,
+		qapi.NetClientDriverUser, qapi.NetClientDriverVhostUser, qapi.NetClientDriverMacvtap,
 	}
 }

@@ -80,7 +80,7 @@ func parse(t *testing.T, text string) *qapi.Netdev {
 
 func (e *events) open(t *testing.T, text string) Backend {
 	t.Helper()
-	b, err := Open(parse(t, text), e.host())
+	b, err := Open(t.Context(), parse(t, text), e.host())
 	if err != nil {
 		t.Fatalf("%s: %v", text, err)
 	}
@@ -281,7 +281,7 @@ func TestRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		e.fds["y"] = fd
-		if b, err := Open(parse(t, text), e.host()); err == nil || !strings.Contains(err.Error(), want) {
+		if b, err := Open(t.Context(), parse(t, text), e.host()); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, %v, not %s", text, b, err, want)
 		}
 		if _, still := e.fds["y"]; !still {

@@ -108,12 +108,8 @@ func checkTap(n *qapi.NetdevTapOptions) error {
 
 // checkVhost checks the options of the kernel's data path.
 func checkVhost(n *qapi.NetdevTapOptions) error {
-	on := value(n.Vhost, n.Vhostfd != nil || n.Vhostfds != nil || value(n.Vhostforce, false))
-	switch {
-	case !on && (n.Vhostfd != nil || n.Vhostfds != nil):
+	if !wantsVhost(n) && (n.Vhostfd != nil || n.Vhostfds != nil) {
 		return errors.New("vhostfd(s)= is not valid without vhost")
-	case on:
-		return errors.New("vhost=on is not available")
 	}
 	return nil
 }

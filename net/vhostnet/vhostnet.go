@@ -1,9 +1,9 @@
 // Package vhostnet has the host's kernel move the packets of a tap: it serves the rings of a
 // guest's NIC itself, without a step through this process.
 //
-// A Link is the tap with a vhost device for each of its queues. Serve hands the rings of a
+// An Engine has a vhost device for each of the tap's queues. Serve hands the rings of a
 // device over, Halt takes them back and tells how far they were served; between the two, the
-// tap's descriptors are the kernel's. The methods of a Link may be called by any goroutine, as
+// tap's descriptors are the kernel's. The methods of an Engine may be called by any goroutine, as
 // they take one lock; none of them waits for the guest or the network.
 //
 // Follows linux/vhost.h. It depends on devices/virtio/vhost.
@@ -28,14 +28,12 @@ const DevicePath = "/dev/vhost-net"
 type Tap interface {
 	Queues() int
 	QueueFD(i int) int
-	SetOffload(csum, tso4, tso6, ecn, ufo bool) error
-	EnableQueue(i int, on bool) error
 }
 
 // Config says what to open.
 type Config struct {
 	Path string // of the vhost device, DevicePath if ""
-	// FDs are open vhost devices instead, one for each queue of the tap. They are the Link's,
+	// FDs are open vhost devices instead, one for each queue of the tap. They are the Engine's,
 	// even if there is an error.
 	FDs []int
 	// BusyPoll is for how many microseconds the kernel looks for work before it sleeps.
@@ -75,9 +73,9 @@ type kernel interface {
 // ringsPerPair are receive and transmit.
 const ringsPerPair = 2
 
-// Link is a tap whose packets the kernel moves.
-type Link struct {
-	Tap
+// Engine is the kernel as the one who moves a tap's packets.
+type Engine struct {
+	tap      Tap
 	busy     uint32
 	features uint64
 
@@ -91,8 +89,8 @@ var ErrInit = errors.New("vhost-net requested but could not be initialized")
 
 // Open opens the vhost devices for a tap, which stays its owner's. Without a device the error is QEMU's
 // text for that.
-func Open(t Tap, c Config) (*Link, error) {
-	l := &Link{Tap: t, busy: c.BusyPoll}
+func Open(t Tap, c Config) (*Engine, error) {
+	l := &Engine{tap: t, busy: c.BusyPoll}
 	if n := len(c.FDs); n > 0 && n != t.Queues() {
 		closeAll(c.FDs)
 		return nil, errors.New("The number of fds passed does not match the number of vhostfds passed")
@@ -148,7 +146,7 @@ func (d describe) Error() string {
 }
 
 // learn asks what the kernel can do.
-func (l *Link) learn() error {
+func (l *Engine) learn() error {
 	f, err := l.kernels[0].Features()
 	if err != nil || f&featureVersion1 == 0 {
 		return errors.Join(ErrInit, err)
@@ -158,13 +156,13 @@ func (l *Link) learn() error {
 }
 
 // Limit returns those of the features that the kernel can do.
-func (l *Link) Limit(features uint64) uint64 {
+func (l *Engine) Limit(features uint64) uint64 {
 	return features &^ (kernelFeatures &^ l.features)
 }
 
 // Serve hands rings over, receive and transmit of each queue pair in turn. After an error
 // none is.
-func (l *Link) Serve(s vhost.Setup) error {
+func (l *Engine) Serve(s vhost.Setup) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	pairs := len(s.Rings) / ringsPerPair
@@ -180,7 +178,7 @@ func (l *Link) Serve(s vhost.Setup) error {
 	return nil
 }
 
-func (l *Link) servePair(pair int, s *vhost.Setup) error {
+func (l *Engine) servePair(pair int, s *vhost.Setup) error {
 	k := l.kernels[pair]
 	if err := k.SetFeatures(s.Features & kernelFeatures); err != nil {
 		return fmt.Errorf("vhost features: %w", err)
@@ -199,7 +197,7 @@ func (l *Link) servePair(pair int, s *vhost.Setup) error {
 		}
 	}
 	for i := range ringsPerPair {
-		if err := k.SetNetBackend(i, l.QueueFD(pair)); err != nil {
+		if err := k.SetNetBackend(i, l.tap.QueueFD(pair)); err != nil {
 			return fmt.Errorf("vhost queue %d: %w", pair, err)
 		}
 		l.serving++
@@ -208,7 +206,7 @@ func (l *Link) servePair(pair int, s *vhost.Setup) error {
 }
 
 // detach takes the rings from the kernel.
-func (l *Link) detach() error {
+func (l *Engine) detach() error {
 	var errs []error
 	for i := range l.serving {
 		errs = append(errs, l.kernels[i/ringsPerPair].SetNetBackend(i%ringsPerPair, -1))
@@ -218,7 +216,7 @@ func (l *Link) detach() error {
 }
 
 // Halt takes the rings back. When it returns, the kernel touches neither them nor guest memory.
-func (l *Link) Halt() (bases []uint32, err error) {
+func (l *Engine) Halt() (bases []uint32, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n := l.serving
@@ -232,7 +230,7 @@ func (l *Link) Halt() (bases []uint32, err error) {
 }
 
 // Close closes the vhost devices, and not the tap. Nothing must be served.
-func (l *Link) Close() error {
+func (l *Engine) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var errs []error

@@ -17,10 +17,8 @@ import (
 // wire is a tap of several queues.
 type wire struct{ queues int }
 
-func (w wire) Queues() int                         { return w.queues }
-func (w wire) QueueFD(i int) int                   { return 100 + i }
-func (w wire) SetOffload(_, _, _, _, _ bool) error { return nil }
-func (w wire) EnableQueue(int, bool) error         { return nil }
+func (w wire) Queues() int       { return w.queues }
+func (w wire) QueueFD(i int) int { return 100 + i }
 func (w wire) log(all *[]string, format string, args ...any) {
 	*all = append(*all, fmt.Sprintf(format, args...))
 }
@@ -55,10 +53,10 @@ func (f *fake) SetBusyLoop(i int, us uint32) error { return f.call("busy %d %d",
 func (f *fake) SetNetBackend(i, fd int) error      { return f.call("backend %d %d", i, fd) }
 func (f *fake) Close() error                       { return f.call("close") }
 
-func newLink(t *testing.T, queues int, fail string) (*Link, *[]string) {
+func newEngine(t *testing.T, queues int, fail string) (*Engine, *[]string) {
 	t.Helper()
 	calls := &[]string{}
-	l := &Link{Tap: wire{queues}, busy: 7}
+	l := &Engine{tap: wire{queues}, busy: 7}
 	for i := range queues {
 		l.kernels = append(l.kernels, &fake{calls: calls, n: i, fail: fail})
 	}
@@ -78,7 +76,7 @@ func setup(rings int) vhost.Setup {
 }
 
 func TestServe(t *testing.T) {
-	l, calls := newLink(t, 2, "")
+	l, calls := newEngine(t, 2, "")
 	if err := l.Serve(setup(4)); err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +110,7 @@ func TestServe(t *testing.T) {
 // TestFailures: what was handed over before something failed is taken back.
 func TestFailures(t *testing.T) {
 	for _, fail := range []string{"features", "memory", "ring 1", "busy", "backend 1 101"} {
-		l, calls := newLink(t, 2, fail)
+		l, calls := newEngine(t, 2, fail)
 		if err := l.Serve(setup(4)); !errors.Is(err, errFake) {
 			t.Errorf("%s: %v", fail, err)
 		}
@@ -129,14 +127,14 @@ func TestFailures(t *testing.T) {
 			}
 		}
 	}
-	l, _ := newLink(t, 1, "")
+	l, _ := newEngine(t, 1, "")
 	if err := l.Serve(setup(4)); err == nil {
 		t.Error("two pairs were served by one device")
 	}
 }
 
 func TestLimit(t *testing.T) {
-	l, _ := newLink(t, 1, "")
+	l, _ := newEngine(t, 1, "")
 	const own = 1<<0 | 1<<22
 	if f := l.Limit(own | featureMrgRxBuf | featurePacked | featureRSS | featureVersion1); f != own|featureMrgRxBuf|featureVersion1 {
 		t.Errorf("%#x", f)

@@ -1,6 +1,7 @@
 package vhostuser
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -100,7 +101,7 @@ func (s *session) ask(m vhostwire.Message) (*vhostwire.Message, error) {
 		}
 		return a, nil
 	case <-s.dead:
-		return nil, errors.Join(ErrNoBackend, s.why)
+		return nil, fmt.Errorf("%w: %w", ErrNoBackend, cmp.Or(s.why, error(net.ErrClosed)))
 	case <-limit.C:
 		return nil, s.fault(fmt.Errorf("request %d: %w", m.Request, errTimeout))
 	}

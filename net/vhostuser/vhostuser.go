@@ -5,7 +5,8 @@
 // back end can do and tells its user that there is one; a second one reads what that says. Close
 // ends both and waits. Serve hands rings over, Halt takes them back; a back end that goes away
 // in between, or does not answer in time, is an error to whoever asks, and no more: its
-// connection is closed, and who watches is told. What a back end says is not trusted.
+// connection is closed, and who watches is told. After one that is no good
+// the next has to wait a little. What a back end says is not trusted.
 //
 // Methods may be called by any goroutine, one request at a time is under way, and none of them
 // takes longer than the deadline of one answer.
@@ -15,6 +16,7 @@
 package vhostuser
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,12 +42,14 @@ type Config struct {
 	Stop    func()
 	// Log is told what was wrong with a back end.
 	Log func(error)
-	// Patience is how long a back end may take to answer; 0 is five seconds.
-	Patience time.Duration
+	// Patience is how long a back end may take to answer; 0 is five seconds. Pause is how long
+	// the next one waits after one that is no good; 0 is a second.
+	Patience, Pause time.Duration
 }
 
 const (
 	patience = 5 * time.Second
+	pause    = time.Second
 	// maxQueues is QEMU's limit.
 	maxQueues = 1024
 )
@@ -69,6 +73,7 @@ var (
 type Link struct {
 	cfg   Config
 	tasks sync.WaitGroup
+	over  chan struct{} // closed by Close
 
 	mu      sync.Mutex
 	session *session // nil without a back end
@@ -86,10 +91,8 @@ func Open(ctx context.Context, c Config) (*Link, error) {
 		c.Stop()
 		return nil, err
 	}
-	if c.Patience == 0 {
-		c.Patience = patience
-	}
-	l := &Link{cfg: c, enabled: make([]bool, c.Queues)}
+	c.Patience, c.Pause = cmp.Or(c.Patience, patience), cmp.Or(c.Pause, pause)
+	l := &Link{cfg: c, enabled: make([]bool, c.Queues), over: make(chan struct{})}
 	l.enabled[0] = true
 	first := make(chan error, 1)
 	l.tasks.Go(func() { l.run(first) })
@@ -122,6 +125,7 @@ func (l *Link) run(first chan<- error) {
 		if err := l.meet(s); err != nil {
 			last = fmt.Errorf("vhost-user back end: %w", err)
 			l.cfg.Log(last)
+			l.rest()
 			continue
 		}
 		if !met {
@@ -132,6 +136,16 @@ func (l *Link) run(first chan<- error) {
 			l.cfg.Log(fmt.Errorf("vhost-user back end: %w", err))
 		}
 		l.part(s)
+	}
+}
+
+// rest keeps back ends that are no good from coming as fast as they can.
+func (l *Link) rest() {
+	t := time.NewTimer(l.cfg.Pause)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-l.over:
 	}
 }
 
@@ -193,6 +207,9 @@ func (l *Link) Watch(changed func(up bool)) bool {
 func (l *Link) Close() error {
 	l.cfg.Stop()
 	l.mu.Lock()
+	if !l.closed {
+		close(l.over)
+	}
 	l.closed, l.changed = true, nil
 	if l.current != nil {
 		l.current.end(nil)

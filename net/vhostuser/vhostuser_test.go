@@ -19,6 +19,7 @@ import (
 	"hv/devices/virtio/vhostwire"
 	"hv/devices/virtio/virtionet"
 	"hv/devices/virtio/virtiotest"
+	"hv/test/vhostback"
 )
 
 // host is who has the device.
@@ -38,16 +39,16 @@ type rig struct {
 	driver  *virtiotest.Driver
 	permits chan struct{}
 	changes chan bool
-	next    chan *backend
+	next    chan *vhostback.Backend
 }
 
 // newRig starts with a back end, which serves the device.
-func newRig(t testing.TB, b *backend, queues int, o virtiotest.Options) *rig {
+func newRig(t testing.TB, b *vhostback.Backend, queues int, o virtiotest.Options) *rig {
 	t.Helper()
-	r := &rig{t: t, permits: make(chan struct{}, 10), changes: make(chan bool, 10), next: make(chan *backend, 10)}
-	p := newPort(t, func() *backend { return <-r.next })
+	r := &rig{t: t, permits: make(chan struct{}, 10), changes: make(chan bool, 10), next: make(chan *vhostback.Backend, 10)}
+	p := vhostback.NewPort(t, func() *vhostback.Backend { return <-r.next })
 	r.offer(b)
-	c := p.config(queues, r.permits)
+	c := config(t, p.Path, queues, r.permits)
 	var err error
 	if r.link, err = Open(t.Context(), c); err != nil {
 		t.Fatal(err)
@@ -67,7 +68,7 @@ func newRig(t testing.TB, b *backend, queues int, o virtiotest.Options) *rig {
 }
 
 // offer lets the link connect once more, to b.
-func (r *rig) offer(b *backend) {
+func (r *rig) offer(b *vhostback.Backend) {
 	r.next <- b
 	r.permits <- struct{}{}
 }
@@ -138,10 +139,10 @@ func (s *station) echo(t testing.TB, n int) {
 
 // TestPackets has packets moved by back ends of several kinds, with pauses and resets.
 func TestPackets(t *testing.T) {
-	for name, protocol := range map[string]uint64{"everything": allProtocol, "acknowledged": vhostwire.ProtocolReplyAck, "nothing": 0} {
+	for name, protocol := range map[string]uint64{"everything": vhostback.AllProtocol, "acknowledged": vhostwire.ProtocolReplyAck, "nothing": 0} {
 		t.Run(name, func(t *testing.T) {
-			b := newBackend(t)
-			b.protocol = protocol
+			b := vhostback.New(t)
+			b.Protocol = protocol
 			r := newRig(t, b, 1, virtiotest.Options{EventIdx: true, Wired: true})
 			s := r.station(0)
 			for n := range 200 {
@@ -158,14 +159,14 @@ func TestPackets(t *testing.T) {
 			}
 			has := func(what vhostwire.Request, f uint64) {
 				t.Helper()
-				if (len(b.said(what)) > 0) != (protocol&f != 0) {
-					t.Errorf("request %d was made %d times", what, len(b.said(what)))
+				if (len(b.Said(what)) > 0) != (protocol&f != 0) {
+					t.Errorf("request %d was made %d times", what, len(b.Said(what)))
 				}
 			}
 			has(vhostwire.SetStatus, vhostwire.ProtocolStatus)
 			has(vhostwire.NetSetMTU, vhostwire.ProtocolNetMTU)
-			if protocol == allProtocol && (b.said(vhostwire.NetSetMTU)[0] != 1400 || !slices.Equal(b.said(vhostwire.SetStatus)[:3], []uint64{11, 15, 0})) {
-				t.Errorf("MTU %d, status %d", b.said(vhostwire.NetSetMTU), b.said(vhostwire.SetStatus))
+			if protocol == vhostback.AllProtocol && (b.Said(vhostwire.NetSetMTU)[0] != 1400 || !slices.Equal(b.Said(vhostwire.SetStatus)[:3], []uint64{11, 15, 0})) {
+				t.Errorf("MTU %d, status %d", b.Said(vhostwire.NetSetMTU), b.Said(vhostwire.SetStatus))
 			}
 			r.dev.Announce()
 			has(vhostwire.SendRARP, vhostwire.ProtocolRARP)
@@ -175,32 +176,28 @@ func TestPackets(t *testing.T) {
 
 // TestQueues uses several queue pairs, as the guest switches them on.
 func TestQueues(t *testing.T) {
-	b := newBackend(t)
+	b := vhostback.New(t)
 	r := newRig(t, b, 3, virtiotest.Options{})
 	if answer, _ := r.driver.Send(6, 1, []byte{4, 0}, []byte{3, 0}); answer[0] != 0 {
 		t.Fatal("three pairs were refused")
 	}
-	b.mu.Lock()
-	if len(b.on) != 6 || !b.on[4] || !b.on[5] {
-		t.Errorf("rings that are on: %v", b.on)
+	if !b.On(4) || !b.On(5) || b.On(6) {
+		t.Error("the rings of three pairs are not on")
 	}
-	b.mu.Unlock()
 	for pair := range 3 {
 		r.station(pair).echo(t, 100+pair)
 	}
 	if answer, _ := r.driver.Send(6, 1, []byte{4, 0}, []byte{2, 0}); answer[0] != 0 {
 		t.Fatal("two pairs were refused")
 	}
-	b.mu.Lock()
-	if !b.on[3] || b.on[4] {
-		t.Errorf("rings that are on: %v", b.on)
+	if !b.On(3) || b.On(4) {
+		t.Error("the rings of two pairs are not on")
 	}
-	b.mu.Unlock()
 }
 
 // TestReconnect has back ends die in the middle of traffic. Each next one goes on.
 func TestReconnect(t *testing.T) {
-	b := newBackend(t)
+	b := vhostback.New(t)
 	r := newRig(t, b, 1, virtiotest.Options{EventIdx: true})
 	s := r.station(0)
 	for n := range 10 {
@@ -208,7 +205,7 @@ func TestReconnect(t *testing.T) {
 		at := r.driver.Alloc(100)
 		r.driver.Add(1, virtiotest.Buf{Addr: at, Len: 100}) // under way, or not, when it dies
 		r.driver.Kick(1)
-		b.kill()
+		b.Kill()
 		r.follow(false)
 		var config [8]byte
 		if r.dev.ReadConfig(0, config[:]); config[6]&1 != 0 {
@@ -216,18 +213,18 @@ func TestReconnect(t *testing.T) {
 		}
 		r.driver.Wait(1)
 		s.sweep()
-		b = newBackend(t)
+		b = vhostback.New(t)
 		r.offer(b)
 		r.follow(true)
 	}
 	s.echo(t, 1)
 	// One that cannot do what the guest uses is sent away, the next one is not.
-	b.kill()
+	b.Kill()
 	r.follow(false)
-	poor := newBackend(t)
-	poor.features &^= 1 << 15
+	poor := vhostback.New(t)
+	poor.Features &^= 1 << 15
 	r.offer(poor)
-	b = newBackend(t)
+	b = vhostback.New(t)
 	r.offer(b)
 	r.follow(true)
 	s.echo(t, 2)
@@ -238,43 +235,43 @@ func TestBadBackends(t *testing.T) {
 	reply := func(c *net.UnixConn, m *vhostwire.Message, p []byte) bool { return vhostwire.Reply(c, m, p) == nil }
 	for name, bad := range map[string]struct {
 		want  string
-		spoil func(b *backend)
+		spoil func(b *vhostback.Backend)
 	}{
-		"old":        {"virtio 1.0", func(b *backend) { b.features &^= 1 << 32 }},
-		"few queues": {"more queues than supported: 1", func(b *backend) { b.queues = 1 }},
-		"silent":     {"does not answer", func(b *backend) { b.odd = func(*net.UnixConn, *vhostwire.Message) bool { return true } }},
-		"wrong answer": {"answer is one to request 17", func(b *backend) {
-			b.odd = func(c *net.UnixConn, m *vhostwire.Message) bool {
+		"old":        {"virtio 1.0", func(b *vhostback.Backend) { b.Features &^= 1 << 32 }},
+		"few queues": {"more queues than supported: 1", func(b *vhostback.Backend) { b.Queues = 1 }},
+		"silent":     {"does not answer", func(b *vhostback.Backend) { b.Odd = func(*net.UnixConn, *vhostwire.Message) bool { return true } }},
+		"wrong answer": {"answer is one to request 17", func(b *vhostback.Backend) {
+			b.Odd = func(c *net.UnixConn, m *vhostwire.Message) bool {
 				return reply(c, &vhostwire.Message{Request: 17}, vhostwire.U64(1))
 			}
 		}},
-		"short answer": {"4 bytes", func(b *backend) {
-			b.odd = func(c *net.UnixConn, m *vhostwire.Message) bool { return reply(c, m, make([]byte, 4)) }
+		"short answer": {"4 bytes", func(b *vhostback.Backend) {
+			b.Odd = func(c *net.UnixConn, m *vhostwire.Message) bool { return reply(c, m, make([]byte, 4)) }
 		}},
-		"no answer but a request": {"flags 0x1", func(b *backend) {
-			b.odd = func(c *net.UnixConn, m *vhostwire.Message) bool {
+		"no answer but a request": {"flags 0x1", func(b *vhostback.Backend) {
+			b.Odd = func(c *net.UnixConn, m *vhostwire.Message) bool {
 				return vhostwire.Send(c, vhostwire.Message{Request: m.Request, Payload: vhostwire.U64(0)}) == nil
 			}
 		}},
-		"refusal": {"refuses", func(b *backend) {
-			b.odd = func(c *net.UnixConn, m *vhostwire.Message) bool {
+		"refusal": {"refuses", func(b *vhostback.Backend) {
+			b.Odd = func(c *net.UnixConn, m *vhostwire.Message) bool {
 				return m.Request == vhostwire.SetOwner && reply(c, m, vhostwire.U64(1))
 			}
 		}},
-		"too much": {"bad vhost-user message", func(b *backend) {
-			b.odd = func(c *net.UnixConn, m *vhostwire.Message) bool { return reply(c, m, make([]byte, 4096)) }
+		"too much": {"bad vhost-user message", func(b *vhostback.Backend) {
+			b.Odd = func(c *net.UnixConn, m *vhostwire.Message) bool { return reply(c, m, make([]byte, 4096)) }
 		}},
-		"gone": {"there is no vhost-user back end", func(b *backend) {
-			b.odd = func(c *net.UnixConn, m *vhostwire.Message) bool { c.Close(); return true }
+		"gone": {"there is no vhost-user back end", func(b *vhostback.Backend) {
+			b.Odd = func(c *net.UnixConn, m *vhostwire.Message) bool { c.Close(); return true }
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newBackend(t)
+			b := vhostback.New(t)
 			bad.spoil(b)
-			p := newPort(t, func() *backend { return b })
+			p := vhostback.NewPort(t, func() *vhostback.Backend { return b })
 			permits := make(chan struct{}, 1)
 			permits <- struct{}{}
-			c := p.config(2, permits)
+			c := config(t, p.Path, 2, permits)
 			c.Patience = 50 * time.Millisecond
 			var logged []error
 			c.Log = func(err error) { logged = append(logged, err); c.Stop() }
@@ -288,26 +285,24 @@ func TestBadBackends(t *testing.T) {
 
 // TestSilence: a back end that stops to answer while it serves is sent away.
 func TestSilence(t *testing.T) {
-	b := newBackend(t)
+	b := vhostback.New(t)
 	r := newRig(t, b, 1, virtiotest.Options{})
 	r.link.session.patience = 50 * time.Millisecond
-	b.mu.Lock()
-	b.odd = func(_ *net.UnixConn, m *vhostwire.Message) bool { return m.Request == vhostwire.GetVringBase }
-	b.mu.Unlock()
+	b.SetOdd(func(_ *net.UnixConn, m *vhostwire.Message) bool { return m.Request == vhostwire.GetVringBase })
 	s := r.station(0)
 	s.echo(t, 5)
 	r.dev.Pause()
 	r.follow(false)
 	r.dev.Resume()
 	r.driver.Send(1, 0, make([]byte, 64)) // lost
-	r.offer(newBackend(t))
+	r.offer(vhostback.New(t))
 	r.follow(true)
 	s.echo(t, 6)
 }
 
 // TestMemory: what others cannot map is refused before a word is said about it.
 func TestMemory(t *testing.T) {
-	b := newBackend(t)
+	b := vhostback.New(t)
 	r := newRig(t, b, 1, virtiotest.Options{})
 	r.driver.Reset()
 	private := vhost.Setup{Features: virtio.FeatureVersion1, Memory: []vhost.Region{{Size: 4096, FD: -1}}}
@@ -323,14 +318,14 @@ func TestMemory(t *testing.T) {
 
 // TestCancel: nobody has to come.
 func TestCancel(t *testing.T) {
-	p := newPort(t, nil)
+	p := vhostback.NewPort(t, nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := Open(ctx, p.config(1, nil)); !errors.Is(err, context.Canceled) {
+	if _, err := Open(ctx, config(t, p.Path, 1, nil)); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
 	for _, n := range []int{0, 1025} {
-		if _, err := Open(ctx, p.config(n, nil)); err == nil || err.Error() != "vhost-user number of queues must be in range [1, 1024]" {
+		if _, err := Open(ctx, config(t, p.Path, n, nil)); err == nil || err.Error() != "vhost-user number of queues must be in range [1, 1024]" {
 			t.Errorf("%d queues: %v", n, err)
 		}
 	}
@@ -341,7 +336,7 @@ func TestDescriptors(t *testing.T) {
 	before := descriptors(t)
 	for range 5 {
 		t.Run("life", func(t *testing.T) {
-			r := newRig(t, newBackend(t), 2, virtiotest.Options{})
+			r := newRig(t, vhostback.New(t), 2, virtiotest.Options{})
 			r.station(0).echo(t, 1)
 		})
 	}
@@ -375,7 +370,7 @@ func FuzzAnswers(f *testing.F) {
 	features := message(vhostwire.GetFeatures, vhostwire.U64(userFeatures|vhostwire.FeatureProtocol))
 	f.Add(said(features))
 	f.Add(said(message(vhostwire.GetFeatures, vhostwire.U64(featureVersion1)), message(vhostwire.GetVringBase, vhostwire.State(0, 77)), message(vhostwire.GetVringBase, vhostwire.State(1, 5))))
-	f.Add(said(features, message(vhostwire.GetProtocolFeatures, vhostwire.U64(allProtocol)), message(vhostwire.GetQueueNum, vhostwire.U64(1<<40))))
+	f.Add(said(features, message(vhostwire.GetProtocolFeatures, vhostwire.U64(vhostback.AllProtocol)), message(vhostwire.GetQueueNum, vhostwire.U64(1<<40))))
 	f.Add(said(features, message(vhostwire.GetProtocolFeatures, vhostwire.U64(0))))
 	f.Fuzz(func(t *testing.T, words []byte) {
 		s := newSession(spoken(t, words), time.Minute)
@@ -398,7 +393,7 @@ func FuzzAnswers(f *testing.F) {
 
 // BenchmarkEcho measures a packet's way to a back end and back.
 func BenchmarkEcho(b *testing.B) {
-	r := newRig(b, newBackend(b), 1, virtiotest.Options{EventIdx: true, Wired: true})
+	r := newRig(b, vhostback.New(b), 1, virtiotest.Options{EventIdx: true, Wired: true})
 	s := r.station(0)
 	b.ReportAllocs()
 	for b.Loop() {

@@ -185,6 +185,19 @@ func (s *Socket) Next() (io.ReadWriteCloser, error) {
 	return s.welcome(c, nil), nil
 }
 
+// PassesDescriptors reports whether connections can carry descriptors: whether it is a UNIX socket, and no
+// telnet.
+func (s *Socket) PassesDescriptors() bool {
+	local := s.opt.Socket.Path != ""
+	switch {
+	case s.listener != nil:
+		local = s.listener.Addr().Network() == "unix"
+	case s.first != nil:
+		local = s.first.LocalAddr().Network() == "unix"
+	}
+	return local && !s.opt.Telnet
+}
+
 // Listener returns what Next returns as a listener, for a server; nil for a client.
 // Closing it is Stop.
 func (s *Socket) Listener() net.Listener {

@@ -7,24 +7,26 @@ type NetClientDriver string
 
 // The kinds.
 const (
-	NetClientDriverUser    NetClientDriver = "user"    // the host's own network, through the program passt
-	NetClientDriverTap     NetClientDriver = "tap"     // a tap or macvtap device of the host
-	NetClientDriverSocket  NetClientDriver = "socket"  // a socket, in the manner of old
-	NetClientDriverStream  NetClientDriver = "stream"  // a stream socket
-	NetClientDriverDgram   NetClientDriver = "dgram"   // a datagram socket
-	NetClientDriverMacvtap NetClientDriver = "macvtap" // a macvtap that is made on a device of the host; not in QEMU
+	NetClientDriverUser      NetClientDriver = "user"       // the host's own network, through the program passt
+	NetClientDriverTap       NetClientDriver = "tap"        // a tap or macvtap device of the host
+	NetClientDriverSocket    NetClientDriver = "socket"     // a socket, in the manner of old
+	NetClientDriverStream    NetClientDriver = "stream"     // a stream socket
+	NetClientDriverDgram     NetClientDriver = "dgram"      // a datagram socket
+	NetClientDriverVhostUser NetClientDriver = "vhost-user" // another process, by a socket
+	NetClientDriverMacvtap   NetClientDriver = "macvtap"    // a macvtap that is made on a device of the host; not in QEMU
 )
 
 // Netdev describes a network back end.
 type Netdev struct {
-	Id      string                `qapi:"id"`
-	Type    NetClientDriver       `qapi:"type,discriminator"`
-	User    *NetdevUserOptions    `qapi:",branch=user"`
-	Tap     *NetdevTapOptions     `qapi:",branch=tap"`
-	Socket  *NetdevSocketOptions  `qapi:",branch=socket"`
-	Stream  *NetdevStreamOptions  `qapi:",branch=stream"`
-	Dgram   *NetdevDgramOptions   `qapi:",branch=dgram"`
-	Macvtap *NetdevMacvtapOptions `qapi:",branch=macvtap"`
+	Id        string                  `qapi:"id"`
+	Type      NetClientDriver         `qapi:"type,discriminator"`
+	User      *NetdevUserOptions      `qapi:",branch=user"`
+	Tap       *NetdevTapOptions       `qapi:",branch=tap"`
+	Socket    *NetdevSocketOptions    `qapi:",branch=socket"`
+	Stream    *NetdevStreamOptions    `qapi:",branch=stream"`
+	Dgram     *NetdevDgramOptions     `qapi:",branch=dgram"`
+	VhostUser *NetdevVhostUserOptions `qapi:",branch=vhost-user"`
+	Macvtap   *NetdevMacvtapOptions   `qapi:",branch=macvtap"`
 }
 
 // StringWrapper is a text in a list of them.
@@ -87,6 +89,13 @@ type NetdevStreamOptions struct {
 type NetdevDgramOptions struct {
 	Local  *SocketAddress `qapi:"local"`
 	Remote *SocketAddress `qapi:"remote"`
+}
+
+// NetdevVhostUserOptions are the properties of a process that moves packets.
+type NetdevVhostUserOptions struct {
+	Chardev    string `qapi:"chardev"`    // a UNIX socket, by which the process is reached
+	Vhostforce *bool  `qapi:"vhostforce"` // accepted; it makes no difference
+	Queues     *int64 `qapi:"queues"`     // queue pairs, 1 by default
 }
 
 // MacvtapMode is how the macvtaps of one parent see each other.

@@ -19,6 +19,8 @@ func (x *NetClientDriver) DecodeQAPI(v Value) error {
 		*x = NetClientDriverStream
 	case "dgram":
 		*x = NetClientDriverDgram
+	case "vhost-user":
+		*x = NetClientDriverVhostUser
 	case "macvtap":
 		*x = NetClientDriverMacvtap
 	default:
@@ -69,6 +71,9 @@ func (x *Netdev) decodeMembers(o *object) error {
 	case NetClientDriverDgram:
 		x.Dgram = new(NetdevDgramOptions)
 		return x.Dgram.decodeMembers(o)
+	case NetClientDriverVhostUser:
+		x.VhostUser = new(NetdevVhostUserOptions)
+		return x.VhostUser.decodeMembers(o)
 	case NetClientDriverMacvtap:
 		x.Macvtap = new(NetdevMacvtapOptions)
 		return x.Macvtap.decodeMembers(o)
@@ -103,9 +108,17 @@ func (x *Netdev) EncodeQAPI(e *Encoder) {
 		e.Key("downscript")
 		e.String(*x.Tap.Downscript)
 	}
+	if x.VhostUser != nil && x.VhostUser.Vhostforce != nil {
+		e.Key("vhostforce")
+		e.Bool(*x.VhostUser.Vhostforce)
+	}
 	if x.Tap != nil && x.Tap.Vhostforce != nil {
 		e.Key("vhostforce")
 		e.Bool(*x.Tap.Vhostforce)
+	}
+	if x.VhostUser != nil {
+		e.Key("chardev")
+		e.String(x.VhostUser.Chardev)
 	}
 	if x.Socket != nil && x.Socket.Listen != nil {
 		e.Key("listen")
@@ -178,6 +191,10 @@ func (x *Netdev) EncodeQAPI(e *Encoder) {
 	if x.Macvtap != nil && x.Macvtap.Queues != nil {
 		e.Key("queues")
 		e.Uint(uint64(*x.Macvtap.Queues))
+	}
+	if x.VhostUser != nil && x.VhostUser.Queues != nil {
+		e.Key("queues")
+		e.Int(*x.VhostUser.Queues)
 	}
 	if x.Stream != nil && x.Stream.Server != nil {
 		e.Key("server")
@@ -747,6 +764,55 @@ func (x *NetdevDgramOptions) EncodeQAPI(e *Encoder) {
 }
 
 // DecodeQAPI implements Decodable.
+func (x *NetdevVhostUserOptions) DecodeQAPI(v Value) error {
+	o, err := v.object()
+	if err != nil {
+		return err
+	}
+	if err := x.decodeMembers(&o); err != nil {
+		return err
+	}
+	return o.finish()
+}
+
+func (x *NetdevVhostUserOptions) decodeMembers(o *object) error {
+	if m, ok := o.take("chardev"); !ok {
+		return missing("chardev")
+	} else if err := decodeString(m, &x.Chardev); err != nil {
+		return within("chardev", err)
+	}
+	if m, ok := o.take("vhostforce"); ok {
+		x.Vhostforce = new(bool)
+		if err := decodeBool(m, x.Vhostforce); err != nil {
+			return within("vhostforce", err)
+		}
+	}
+	if m, ok := o.take("queues"); ok {
+		x.Queues = new(int64)
+		if err := decodeInt64(m, x.Queues); err != nil {
+			return within("queues", err)
+		}
+	}
+	return nil
+}
+
+// EncodeQAPI implements Encodable.
+func (x *NetdevVhostUserOptions) EncodeQAPI(e *Encoder) {
+	e.BeginObject()
+	if x.Vhostforce != nil {
+		e.Key("vhostforce")
+		e.Bool(*x.Vhostforce)
+	}
+	e.Key("chardev")
+	e.String(x.Chardev)
+	if x.Queues != nil {
+		e.Key("queues")
+		e.Int(*x.Queues)
+	}
+	e.EndObject()
+}
+
+// DecodeQAPI implements Decodable.
 func (x *MacvtapMode) DecodeQAPI(v Value) error {
 	s, err := v.enum()
 	if err != nil {
@@ -1309,6 +1375,7 @@ var netSchema = []entity{
 		{name: "socket"},
 		{name: "stream"},
 		{name: "dgram"},
+		{name: "vhost-user"},
 		{name: "macvtap"},
 	}},
 	{name: "Netdev", meta: SchemaMetaTypeObject, members: []field{
@@ -1320,6 +1387,7 @@ var netSchema = []entity{
 		{name: "socket", typ: "NetdevSocketOptions"},
 		{name: "stream", typ: "NetdevStreamOptions"},
 		{name: "dgram", typ: "NetdevDgramOptions"},
+		{name: "vhost-user", typ: "NetdevVhostUserOptions"},
 		{name: "macvtap", typ: "NetdevMacvtapOptions"},
 	}},
 	{name: "StringWrapper", meta: SchemaMetaTypeObject, members: []field{
@@ -1369,6 +1437,11 @@ var netSchema = []entity{
 	{name: "NetdevDgramOptions", meta: SchemaMetaTypeObject, members: []field{
 		{name: "local", typ: "SocketAddress", optional: true},
 		{name: "remote", typ: "SocketAddress", optional: true},
+	}},
+	{name: "NetdevVhostUserOptions", meta: SchemaMetaTypeObject, members: []field{
+		{name: "chardev", typ: "str"},
+		{name: "vhostforce", typ: "bool", optional: true},
+		{name: "queues", typ: "int", optional: true},
 	}},
 	{name: "MacvtapMode", meta: SchemaMetaTypeEnum, members: []field{
 		{name: "bridge"},

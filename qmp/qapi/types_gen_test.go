@@ -332,6 +332,7 @@ func WireTypes() []interface {
 		new(NetdevSocketOptions),
 		new(NetdevStreamOptions),
 		new(NetdevDgramOptions),
+		new(NetdevVhostUserOptions),
 		new(MacvtapMode),
 		new(NetdevMacvtapOptions),
 		new(NetdevDelArgs),

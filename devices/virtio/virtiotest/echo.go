@@ -116,10 +116,14 @@ func (r *echoed) show() {
 	}
 }
 
+// maxWaiting is how many packets wait for room in the guest.
+const maxWaiting = 512
+
 type echoPair struct {
 	rx, tx  echoed
 	in, out queue.Chain
-	packet  [1 << 16]byte
+	waiting [][]byte
+	free    [][]byte
 }
 
 // run moves packets until stop is readable.
@@ -144,20 +148,44 @@ func (p *echoPair) run(stop int) {
 // move echoes what there is and room for, and reports whether more came meanwhile. A ring that makes no
 // sense is left alone.
 func (p *echoPair) move() (more bool) {
-	defer p.rx.show()
-	defer p.tx.show()
+	sent, errs := p.take()
+	given, errg := p.give()
+	p.tx.show()
+	p.rx.show()
+	return sent && errs == nil || given && errg == nil
+}
+
+// take keeps what the guest sends, as far as there is room.
+func (p *echoPair) take() (more bool, err error) {
 	for {
-		if ok, err := p.rx.Pop(&p.in); err != nil || !ok {
-			return err == nil && p.rx.EnableKicks()
-		}
 		if ok, err := p.tx.Pop(&p.out); err != nil || !ok {
-			p.rx.Unpop(&p.in)
-			return err == nil && p.tx.EnableKicks()
+			return err == nil && p.tx.EnableKicks(), err
 		}
-		b := p.packet[:p.out.CopyOut(p.packet[:], 0)]
-		b[10], b[11] = 1, 0 // of one buffer (virtio 1.2 §5.1.6)
-		n := p.in.CopyIn(b, 0)
-		p.rx.Push(&p.in, uint32(n))
+		if len(p.waiting) < maxWaiting {
+			var b []byte
+			if n := len(p.free); n > 0 {
+				b, p.free = p.free[n-1], p.free[:n-1]
+			} else {
+				b = make([]byte, 1<<16)
+			}
+			b = b[:max(12, p.out.CopyOut(b[:cap(b)], 0))]
+			b[10], b[11] = 1, 0 // of one buffer (virtio 1.2 §5.1.6)
+			p.waiting = append(p.waiting, b)
+		}
 		p.tx.Push(&p.out, 0)
 	}
+}
+
+// give gives the guest what waits, as far as there are buffers.
+func (p *echoPair) give() (more bool, err error) {
+	for len(p.waiting) > 0 {
+		if ok, err := p.rx.Pop(&p.in); err != nil || !ok {
+			return err == nil && p.rx.EnableKicks(), err
+		}
+		b := p.waiting[0]
+		n := copy(p.waiting, p.waiting[1:])
+		p.waiting, p.free = p.waiting[:n], append(p.free, b)
+		p.rx.Push(&p.in, uint32(p.in.CopyIn(b, 0)))
+	}
+	return false, nil
 }

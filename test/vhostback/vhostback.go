@@ -1,9 +1,13 @@
-package vhostuser
+// Package vhostback is a vhost-user back end for tests: a process, within the test's, that sends
+// the packets of a guest's NIC back on the queue pair that they came by.
+//
+// A Backend serves one connection; a Port is where connections come in, and ends with its
+// test. It depends on devices/virtio/vhostwire and devices/virtio/virtiotest.
+package vhostback
 
 import (
 	"errors"
 	"net"
-	"os"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -16,16 +20,19 @@ import (
 	"hv/devices/virtio/virtiotest"
 )
 
-const allProtocol = vhostwire.ProtocolMQ | vhostwire.ProtocolReplyAck | vhostwire.ProtocolRARP | vhostwire.ProtocolStatus | vhostwire.ProtocolNetMTU
+// Everything is all features of virtio-net that a back end decides on, but for packed rings.
+const Everything = 1<<0 | 1<<1 | 1<<6 | 0xff<<7 | 1<<15 | 1<<21 | 1<<22 | 1<<24 | 7<<27 | 3<<32 | 1<<40 | 0xf<<54 | 1<<57 | 1<<60
 
-// backend is a vhost-user process that sends packets back on the queue pair that they came by.
-type backend struct {
-	t        testing.TB
-	features uint64
-	protocol uint64
-	queues   uint64
-	// odd, if not nil, may answer a message in its own way, and reports whether it did.
-	odd func(c *net.UnixConn, m *vhostwire.Message) bool
+// AllProtocol is all protocol features that our front end knows.
+const AllProtocol = vhostwire.ProtocolMQ | vhostwire.ProtocolReplyAck | vhostwire.ProtocolRARP | vhostwire.ProtocolStatus | vhostwire.ProtocolNetMTU
+
+// Backend is a back end.
+type Backend struct {
+	t testing.TB
+	// What it says that it can do; New has it say everything.
+	Features, Protocol, Queues uint64
+	// Odd, if not nil, may answer a message in its own way, and reports whether it did.
+	Odd func(c *net.UnixConn, m *vhostwire.Message) bool
 
 	mu     sync.Mutex
 	heard  map[vhostwire.Request][]uint64 // numbers that were said, the latest last
@@ -39,16 +46,17 @@ type backend struct {
 	served chan struct{} // something is served
 }
 
-func newBackend(t testing.TB) *backend {
-	return &backend{t: t, features: userFeatures &^ (1<<34 | 1<<3), protocol: allProtocol, queues: 8,
+// New returns a back end that can do everything.
+func New(t testing.TB) *Backend {
+	return &Backend{t: t, Features: Everything, Protocol: AllProtocol, Queues: 8,
 		heard: map[vhostwire.Request][]uint64{}, on: map[uint32]bool{}, kicks: map[int]int{}, served: make(chan struct{}, 100)}
 }
 
-// serve answers until the connection ends.
-func (b *backend) serve(c *net.UnixConn) {
+// Serve answers until the connection ends.
+func (b *Backend) Serve(c *net.UnixConn) {
 	defer c.Close()
 	b.mu.Lock()
-	b.conn, b.acked, b.setup = c, 0, vhost.Setup{Rings: make([]vhost.Ring, 2*b.queues)}
+	b.conn, b.acked, b.setup = c, 0, vhost.Setup{Rings: make([]vhost.Ring, 2*b.Queues)}
 	clear(b.on)
 	clear(b.kicks)
 	b.mu.Unlock()
@@ -62,7 +70,7 @@ func (b *backend) serve(c *net.UnixConn) {
 		if v, err := m.U64(); err == nil {
 			b.heard[m.Request] = append(b.heard[m.Request], v)
 		}
-		if b.odd == nil || !b.odd(c, m) {
+		if b.Odd == nil || !b.Odd(c, m) {
 			b.answer(c, m)
 		}
 		b.mu.Unlock()
@@ -70,21 +78,48 @@ func (b *backend) serve(c *net.UnixConn) {
 	}
 }
 
-// kill ends everything, as happens to a process that dies: its connection last.
-func (b *backend) kill() {
+// Kill ends everything, as happens to a process that dies: its connection last.
+func (b *Backend) Kill() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.stop()
 	b.conn.Close()
 }
 
-func (b *backend) said(r vhostwire.Request) []uint64 {
+// Said returns the numbers that were said with a request, the latest last.
+func (b *Backend) Said(r vhostwire.Request) []uint64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.heard[r]
 }
 
-func (b *backend) halt() {
+// On reports whether a ring is switched on.
+func (b *Backend) On(ring uint32) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.on[ring]
+}
+
+// SetOdd is for a change of Odd while there is a connection.
+func (b *Backend) SetOdd(odd func(c *net.UnixConn, m *vhostwire.Message) bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.Odd = odd
+}
+
+// AwaitServed waits until rings are served, as they are anew after each pause.
+func (b *Backend) AwaitServed() {
+	b.t.Helper()
+	select {
+	case <-b.served:
+	case <-time.After(patience):
+		b.t.Fatal("no rings were handed over")
+	}
+}
+
+const patience = 20 * time.Second
+
+func (b *Backend) halt() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.stop()
@@ -95,7 +130,7 @@ func (b *backend) halt() {
 }
 
 // stop has nothing served, and knows where the rings are then.
-func (b *backend) stop() {
+func (b *Backend) stop() {
 	if b.echo == nil {
 		return
 	}
@@ -106,17 +141,17 @@ func (b *backend) stop() {
 }
 
 // answer does what a message says. The lock is held.
-func (b *backend) answer(c *net.UnixConn, m *vhostwire.Message) {
+func (b *Backend) answer(c *net.UnixConn, m *vhostwire.Message) {
 	number := func(v uint64) { _ = vhostwire.Reply(c, m, vhostwire.U64(v)) }
 	switch m.Request {
 	case vhostwire.GetFeatures:
-		number(b.features | vhostwire.FeatureProtocol)
+		number(b.Features | vhostwire.FeatureProtocol)
 		return
 	case vhostwire.GetProtocolFeatures:
-		number(b.protocol)
+		number(b.Protocol)
 		return
 	case vhostwire.GetQueueNum:
-		number(b.queues)
+		number(b.Queues)
 		return
 	case vhostwire.GetVringBase:
 		i, _, _ := m.State()
@@ -136,7 +171,7 @@ func (b *backend) answer(c *net.UnixConn, m *vhostwire.Message) {
 	}
 }
 
-func (b *backend) take(m *vhostwire.Message) error {
+func (b *Backend) take(m *vhostwire.Message) error {
 	v, _ := m.U64()
 	index, n, _ := m.State()
 	keep := func() int {
@@ -182,7 +217,7 @@ func (b *backend) take(m *vhostwire.Message) error {
 }
 
 // start serves the rings that are there, once the last of them is switched on or off.
-func (b *backend) start() error {
+func (b *Backend) start() error {
 	n := len(b.kicks)
 	if b.echo != nil || n == 0 || len(b.on) < n {
 		return nil
@@ -196,20 +231,20 @@ func (b *backend) start() error {
 	return err
 }
 
-// port is where back ends are found: each connection that is made goes to the next one.
-type port struct {
+// Port is where back ends are found: each connection that is made goes to the next one.
+type Port struct {
 	t        testing.TB
 	listener *net.UnixListener
-	path     string
+	Path     string
 	tasks    sync.WaitGroup
 }
 
-// newPort listens; next returns the back end of the next connection.
-func newPort(t testing.TB, next func() *backend) *port {
+// NewPort listens; next returns the back end of the next connection, nil to send that away.
+func NewPort(t testing.TB, next func() *Backend) *Port {
 	t.Helper()
-	p := &port{t: t, path: filepath.Join(t.TempDir(), "s")}
+	p := &Port{t: t, Path: filepath.Join(t.TempDir(), "s")}
 	var err error
-	if p.listener, err = net.ListenUnix("unix", &net.UnixAddr{Name: p.path, Net: "unix"}); err != nil {
+	if p.listener, err = net.ListenUnix("unix", &net.UnixAddr{Name: p.Path, Net: "unix"}); err != nil {
 		t.Fatal(err)
 	}
 	p.tasks.Go(func() {
@@ -218,8 +253,11 @@ func newPort(t testing.TB, next func() *backend) *port {
 			if err != nil {
 				return
 			}
-			b := next()
-			p.tasks.Go(func() { b.serve(c) })
+			if b := next(); b != nil {
+				p.tasks.Go(func() { b.Serve(c) })
+			} else {
+				_ = c.Close()
+			}
 		}
 	})
 	t.Cleanup(func() {
@@ -228,45 +266,3 @@ func newPort(t testing.TB, next func() *backend) *port {
 	})
 	return p
 }
-
-// config dials each time that it is allowed to by permits, until it is stopped.
-func (p *port) config(queues int, permits <-chan struct{}) Config {
-	stop := make(chan struct{})
-	return Config{
-		Queues: queues,
-		Connect: func() (Conn, error) {
-			select {
-			case <-permits:
-			case <-stop:
-				return nil, net.ErrClosed
-			}
-			return net.DialUnix("unix", nil, &net.UnixAddr{Name: p.path, Net: "unix"})
-		},
-		Stop: sync.OnceFunc(func() { close(stop) }),
-		Log:  func(err error) { p.t.Log(err) },
-	}
-}
-
-// conn makes a connection of a descriptor.
-func conn(t testing.TB, fd int) *net.UnixConn {
-	t.Helper()
-	f := os.NewFile(uintptr(fd), "socket")
-	defer f.Close()
-	c, err := net.FileConn(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c.(*net.UnixConn)
-}
-
-// descriptors counts those of this process.
-func descriptors(t testing.TB) int {
-	t.Helper()
-	all, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(all)
-}
-
-const testPatience = 20 * time.Second
