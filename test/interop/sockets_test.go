@@ -34,7 +34,7 @@ func backEnd(t *testing.T, text string) netdev.Backend {
 	}
 	log := logrus.New()
 	log.SetOutput(io.Discard)
-	b, err := netdev.Open(n, netdev.Host{
+	b, err := netdev.Open(t.Context(), n, netdev.Host{
 		Connected: func(string, *qapi.SocketAddress) {}, Disconnected: func(string) {}, Lost: func(_ string, err error) { t.Error(err) }, Log: log,
 	})
 	if err != nil {
