@@ -43,7 +43,7 @@ func TestConformance(t *testing.T) {
 	}
 	readOnly := subject(`{"driver":"raw","read-only":true,`+onFile+`}`, create("-f", "raw", "d", "300k"))
 	readOnly.ReadOnly = true
-	part := subject(`{"driver":"raw","offset":65536,"size":200000,"discard":"unmap",`+onFile+`}`, create("-f", "raw", "d", "300k"))
+	part := subject(`{"driver":"raw","offset":65536,"size":199680,"discard":"unmap",`+onFile+`}`, create("-f", "raw", "d", "300k"))
 	part.Fixed = true
 	null := subject(`{"driver":"null-co","size":1000000,"node-name":"n%.0s"}`, nil)
 	null.Forgetful, null.Fixed = true, true

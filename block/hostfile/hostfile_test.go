@@ -329,6 +329,39 @@ func TestExtents(t *testing.T) {
 	}
 }
 
+// TestLocksPartly has one of the bytes be taken by somebody who follows no rules: none of the
+// others stays locked.
+func TestLocksPartly(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var files []*File
+	for range 3 {
+		f, err := Open(Config{Path: path})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		files = append(files, f)
+	}
+	a, other, third := files[0], files[1], files[2]
+	if err := errors.Join(a.SetLocks(1, 0), other.lockByte(lockNotShared+3, unix.F_WRLCK)); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.SetLocks(15, 15); err == nil || !strings.Contains(err.Error(), "Failed to lock byte 203") {
+		t.Fatal(err)
+	}
+	if held, notShared := a.Locks(); held != 1 || notShared != 0 {
+		t.Errorf("locks %#x, %#x", held, notShared)
+	}
+	for i := range int64(4) {
+		if third.taken(lockHeld+i) != (i == 0) || third.taken(lockNotShared+i) != (i == 3) {
+			t.Errorf("bit %d: %v, %v", i, third.taken(lockHeld+i), third.taken(lockNotShared+i))
+		}
+	}
+}
+
 // TestLocksOfQEMU checks both ways that QEMU's tools and hv see each other.
 func TestLocksOfQEMU(t *testing.T) {
 	io, err := exec.LookPath("qemu-io")

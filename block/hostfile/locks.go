@@ -36,15 +36,16 @@ func (f *File) SetLocks(held, notShared uint8) error {
 	return f.lockBits(held, notShared)
 }
 
-// lockBits has exactly these locks.
+// lockBits has exactly these locks; if it fails some of them are not.
 func (f *File) lockBits(held, notShared uint8) error {
 	for i := range permNames {
 		for _, x := range []struct {
-			base      int64
-			want, had uint8
-		}{{lockHeld, held, f.held}, {lockNotShared, notShared, f.notShared}} {
+			base int64
+			want uint8
+			has  *uint8
+		}{{lockHeld, held, &f.held}, {lockNotShared, notShared, &f.notShared}} {
 			bit := uint8(1) << i
-			if (x.want^x.had)&bit == 0 {
+			if (x.want^*x.has)&bit == 0 {
 				continue
 			}
 			kind := int16(unix.F_UNLCK)
@@ -54,9 +55,9 @@ func (f *File) lockBits(held, notShared uint8) error {
 			if err := f.lockByte(x.base+int64(i), kind); err != nil {
 				return fmt.Errorf("Failed to lock byte %d of '%s': %w", x.base+int64(i), f.cfg.Path, err)
 			}
+			*x.has ^= bit
 		}
 	}
-	f.held, f.notShared = held, notShared
 	return nil
 }
 

@@ -243,9 +243,7 @@ func TestReconnect(t *testing.T) {
 		if err := d.Readv(0, [][]byte{make([]byte, 512)}); err != nil {
 			t.Error(err)
 		}
-		for limit := time.Now().Add(time.Minute); once.Flush() != nil && time.Now().Before(limit); {
-			time.Sleep(10 * time.Millisecond)
-		}
+		connected(t, once)
 	}
 	close(stop)
 	tasks.Wait()
@@ -259,6 +257,24 @@ func TestReconnect(t *testing.T) {
 	}
 	if err := d.Readv(0, [][]byte{make([]byte, 512)}); err == nil {
 		t.Error("it is closed")
+	}
+}
+
+// connected waits until a driver has a connection again.
+func connected(t *testing.T, d *Driver) {
+	t.Helper()
+	for {
+		d.mu.Lock()
+		n, changed := len(d.links), d.changed
+		d.mu.Unlock()
+		if n > 0 {
+			return
+		}
+		select {
+		case <-changed:
+		case <-t.Context().Done():
+			t.Fatal("no connection")
+		}
 	}
 }
 

@@ -24,7 +24,7 @@ type Config struct {
 	Guessed func(first []byte) bool
 }
 
-// sector is what is looked at for a guess.
+// sector is what is looked at for a guess, and what parts are made of.
 const sector = 512
 
 // Role returns what the child is to the node.
@@ -59,6 +59,8 @@ func (c *Config) check(total int64) error {
 	case c.Size != nil && (*c.Size < 0 || total-c.Offset < *c.Size):
 		return fmt.Errorf("The sum of offset (%d) and size (%d) has to be smaller or equal to the  actual size of the containing file (%d)",
 			c.Offset, *c.Size, total)
+	case c.Size != nil && *c.Size%sector != 0:
+		return fmt.Errorf("Specified size is not multiple of %d", sector)
 	}
 	return nil
 }

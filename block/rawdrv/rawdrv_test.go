@@ -45,7 +45,7 @@ func TestConformance(t *testing.T) {
 	}{
 		"whole":   {},
 		"rest":    {cfg: Config{Offset: 1000}},
-		"part":    {cfg: Config{Offset: 512, Size: ptr(100000)}, fixed: true},
+		"part":    {cfg: Config{Offset: 512, Size: ptr(102400)}, fixed: true},
 		"guessed": {cfg: Config{Guessed: func([]byte) bool { return false }}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -72,9 +72,10 @@ func TestParts(t *testing.T) {
 		{Config{Offset: -1}, 0, "Parameter 'offset' expects a non-negative number below 2^64"},
 		{Config{Offset: math.MaxInt64}, 0, "cannot be greater than size of the containing file"},
 		{Config{Size: ptr(0)}, 0, ""},
-		{Config{Size: ptr(10000)}, 10000, ""},
+		{Config{Size: ptr(9728)}, 9728, ""},
+		{Config{Size: ptr(10000)}, 0, "Specified size is not multiple of 512"},
 		{Config{Size: ptr(-1)}, 0, "The sum of offset (0) and size (-1) has to be smaller or equal to the  actual size of the containing file (10000)"},
-		{Config{Offset: 9000, Size: ptr(1000)}, 1000, ""},
+		{Config{Offset: 9488, Size: ptr(512)}, 512, ""},
 		{Config{Offset: 9000, Size: ptr(1001)}, 0, "The sum of offset (9000) and size (1001)"},
 		{Config{Offset: 1, Size: ptr(math.MaxInt64)}, 0, "The sum of offset (1)"},
 	} {
@@ -97,18 +98,18 @@ func TestParts(t *testing.T) {
 func TestPartStays(t *testing.T) {
 	var g graph.Graph
 	below, m := blocktest.Node(t, &g, "below", 4096, false, graph.Options{Discard: true})
-	n, err := over(&g, Config{Offset: 1000, Size: ptr(2000)}, below, graph.Options{Discard: true})
+	n, err := over(&g, Config{Offset: 1000, Size: ptr(2048)}, below, graph.Options{Discard: true})
 	wants(t, err, "")
 	wants(t, m.Writev(0, [][]byte{bytes.Repeat([]byte{1}, 4096)}, 0), "")
 	c := use(t, n, graph.ConsistentRead|graph.Write)
-	wants(t, errors.Join(c.WriteZeroes(0, 2000, 0), c.Discard(0, 2000), c.Writev(0, [][]byte{{2}}, 0), c.Writev(1999, [][]byte{{3}}, 0)), "")
+	wants(t, errors.Join(c.WriteZeroes(0, 2048, 0), c.Discard(0, 2048), c.Writev(0, [][]byte{{2}}, 0), c.Writev(2047, [][]byte{{3}}, 0)), "")
 	want := bytes.Repeat([]byte{1}, 4096)
-	clear(want[1000:3000])
-	want[1000], want[2999] = 2, 3
+	clear(want[1000:3048])
+	want[1000], want[3047] = 2, 3
 	if !bytes.Equal(m.Data(), want) {
 		t.Error("the part lies elsewhere")
 	}
-	for _, off := range []int64{-1, 2000, 1 << 62} {
+	for _, off := range []int64{-1, 2048, 1 << 62} {
 		if c.Writev(off, [][]byte{{9}}, 0) == nil || c.Readv(off, [][]byte{{9}}) == nil || c.Discard(off, 1) == nil || c.WriteZeroes(off, 1, 0) == nil {
 			t.Errorf("a request at %d", off)
 		}
@@ -197,8 +198,9 @@ func TestReopen(t *testing.T) {
 		{Config{Offset: 1096}, true, "", 3000},
 		{Config{Offset: 2096}, false, "", 3000},
 		{Config{Offset: 5000}, true, "Offset (5000)", 3000},
-		{Config{Size: ptr(7)}, true, "", 7},
-		{Config{Offset: 4000, Size: ptr(97)}, true, "The sum", 7},
+		{Config{Size: ptr(512)}, true, "", 512},
+		{Config{Offset: 4000, Size: ptr(97)}, true, "The sum", 512},
+		{Config{Size: ptr(7)}, true, "Specified size", 512},
 	} {
 		if wants(t, reopen(x.cfg, x.commit), x.want); n.Size() != x.size {
 			t.Errorf("%+v: %d bytes", x, n.Size())
