@@ -7,6 +7,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -193,3 +195,39 @@ func BenchmarkFilterSync(b *testing.B) {
 		<-sync.Ended()
 	}
 }
+
+// BenchmarkNetIdle is how often threads wake up for a guest that halts and whose NIC waits for
+// packets, which do not come.
+func BenchmarkNetIdle(b *testing.B) {
+	eachWire(b, func(b *testing.B, w *wire) {
+		compare(b, "wakeups/s", func(program string) float64 {
+			p := w.boot(b, program, "net.info irq=1; print=up; idle")
+			p.Expect(b, "guest: up")
+			defer stop(b, p)
+			time.Sleep(time.Second) // what a start leaves to do
+			const window = 3 * time.Second
+			before := wakeups(b, p)
+			time.Sleep(window)
+			return (wakeups(b, p) - before) / window.Seconds()
+		})
+	})
+}
+
+// wakeups adds up how often the threads of a process waited.
+func wakeups(b *testing.B, p *hvrun.Proc) (sum float64) {
+	b.Helper()
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", p.Cmd.Process.Pid))
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, path := range tasks {
+		text, _ := os.ReadFile(path)
+		if m := waits.FindSubmatch(text); m != nil {
+			n, _ := strconv.ParseFloat(string(m[1]), 64)
+			sum += n
+		}
+	}
+	return sum
+}
+
+var waits = regexp.MustCompile(`\nvoluntary_ctxt_switches:\s*(\d+)`)
