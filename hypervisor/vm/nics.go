@@ -205,18 +205,26 @@ func (v *VM) SetLink(name string, up bool) error {
 	return nil
 }
 
+// chosen returns the NIC with a name, or all of them.
+func (n *network) chosen(name *string) ([]*nic, error) {
+	if name == nil {
+		return n.nics, nil
+	}
+	x := n.nic(*name)
+	switch {
+	case n.back(*name) != nil:
+		return nil, fmt.Errorf("net client(%s) isn't a NIC", *name)
+	case x == nil:
+		return nil, fmt.Errorf("invalid net client name: %s", *name)
+	}
+	return []*nic{x}, nil
+}
+
 // Filters implements netqmp.NICs. Control goroutine only.
 func (v *VM) Filters(name *string, arm func(path string)) (qapi.RxFilterInfoList, error) {
-	nics := v.net.nics
-	if name != nil {
-		n := v.net.nic(*name)
-		switch {
-		case v.net.back(*name) != nil:
-			return nil, fmt.Errorf("net client(%s) isn't a NIC", *name)
-		case n == nil:
-			return nil, fmt.Errorf("invalid net client name: %s", *name)
-		}
-		nics = []*nic{n}
+	nics, err := v.net.chosen(name)
+	if err != nil {
+		return nil, err
 	}
 	list := qapi.RxFilterInfoList{}
 	for _, n := range nics {

@@ -261,6 +261,10 @@ func TestPacketDump(t *testing.T) {
 	}
 	sh.expect(t, "guest: net.rx")
 	v.works(t, "object-del", `{"id":"tx"}`)
+	n := query(t, v, qapi.CmdXQueryNicCounters, qapi.QueryNicCountersArgs{})[0]
+	if n.Name != "virtio-net-pci.0" || *n.Netdev != "n0" || !n.LinkUp || n.Tx[0].Packets != 3 || n.Tx[0].Bytes != 300 || n.Rx[0].Packets != 2 || n.Tx[0].Kicks == 0 {
+		t.Errorf("%+v", n)
+	}
 	v.works(t, "netdev_del", `{"id":"n0"}`)
 	v.failing(t, "object 'all' not found", "object-del", `{"id":"all"}`)
 	for name, want := range map[string][2]int{"all": {3, 2}, "tx": {0, 2}, "off": {0, 0}} {
