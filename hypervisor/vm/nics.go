@@ -32,7 +32,7 @@ type nic struct {
 }
 
 func makeNet(v *VM, in *qdev.Instance, c *netConfig) (virtio.Device, error) {
-	b, err := v.net.free(c.Netdev, in)
+	b, err := v.net.free(c.Netdev)
 	if err != nil {
 		return nil, err
 	}
@@ -61,16 +61,16 @@ func makeNet(v *VM, in *qdev.Instance, c *netConfig) (virtio.Device, error) {
 
 // free returns the back end that a NIC wants, which nobody else may have; nil if it wants
 // none.
-func (n *network) free(id string, in *qdev.Instance) (*netback, error) {
+func (n *network) free(id string) (*netback, error) {
 	if id == "" {
 		return nil, nil
 	}
 	b := n.back(id)
 	switch {
 	case b == nil:
-		return nil, fmt.Errorf("Property '%s.netdev' can't find value '%s'", in.Driver.Name, id)
+		return nil, fmt.Errorf("Property 'virtio-net-device.netdev' can't find value '%s'", id)
 	case b.nic != nil:
-		return nil, fmt.Errorf("Property '%s.netdev' can't take value '%s', it's in use", in.Driver.Name, id)
+		return nil, fmt.Errorf("Property 'virtio-net-device.netdev' can't take value '%s', it's in use", id)
 	}
 	return b, nil
 }
