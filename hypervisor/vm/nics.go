@@ -32,7 +32,7 @@ type nic struct {
 }
 
 func makeNet(v *VM, in *qdev.Instance, c *netConfig) (virtio.Device, error) {
-	b, err := v.net.free(c.Netdev, in)
+	b, err := v.net.free(c.Netdev)
 	if err != nil {
 		return nil, err
 	}
@@ -61,16 +61,16 @@ func makeNet(v *VM, in *qdev.Instance, c *netConfig) (virtio.Device, error) {
 
 // free returns the back end that a NIC wants, which nobody else may have; nil if it wants
 // none.
-func (n *network) free(id string, in *qdev.Instance) (*netback, error) {
+func (n *network) free(id string) (*netback, error) {
 	if id == "" {
 		return nil, nil
 	}
 	b := n.back(id)
 	switch {
 	case b == nil:
-		return nil, fmt.Errorf("Property '%s.netdev' can't find value '%s'", in.Driver.Name, id)
+		return nil, fmt.Errorf("Property 'virtio-net-device.netdev' can't find value '%s'", id)
 	case b.nic != nil:
-		return nil, fmt.Errorf("Property '%s.netdev' can't take value '%s', it's in use", in.Driver.Name, id)
+		return nil, fmt.Errorf("Property 'virtio-net-device.netdev' can't take value '%s', it's in use", id)
 	}
 	return b, nil
 }
@@ -205,18 +205,26 @@ func (v *VM) SetLink(name string, up bool) error {
 	return nil
 }
 
+// chosen returns the NIC with a name, or all of them.
+func (n *network) chosen(name *string) ([]*nic, error) {
+	if name == nil {
+		return n.nics, nil
+	}
+	x := n.nic(*name)
+	switch {
+	case n.back(*name) != nil:
+		return nil, fmt.Errorf("net client(%s) isn't a NIC", *name)
+	case x == nil:
+		return nil, fmt.Errorf("invalid net client name: %s", *name)
+	}
+	return []*nic{x}, nil
+}
+
 // Filters implements netqmp.NICs. Control goroutine only.
 func (v *VM) Filters(name *string, arm func(path string)) (qapi.RxFilterInfoList, error) {
-	nics := v.net.nics
-	if name != nil {
-		n := v.net.nic(*name)
-		switch {
-		case v.net.back(*name) != nil:
-			return nil, fmt.Errorf("net client(%s) isn't a NIC", *name)
-		case n == nil:
-			return nil, fmt.Errorf("invalid net client name: %s", *name)
-		}
-		nics = []*nic{n}
+	nics, err := v.net.chosen(name)
+	if err != nil {
+		return nil, err
 	}
 	list := qapi.RxFilterInfoList{}
 	for _, n := range nics {

@@ -24,6 +24,8 @@ type NICs interface {
 	// of each of them before its state is read.
 	Filters(name *string, arm func(path string)) (qapi.RxFilterInfoList, error)
 	Announce(a qapi.AnnounceParameters) error
+	// Counters tells what happened on the queues of NICs, or of the one with a name.
+	Counters(name *string) (qapi.NicCountersList, error)
 }
 
 // Network is all that Register needs.
@@ -49,5 +51,8 @@ func Register(t *dispatch.Table, n Network, arm func(ctx context.Context, path s
 	})
 	dispatch.Register(t, qapi.CmdAnnounceSelf, func(_ context.Context, a qapi.AnnounceParameters) (qapi.Empty, error) {
 		return qapi.Empty{}, n.Announce(a)
+	})
+	dispatch.Register(t, qapi.CmdXQueryNicCounters, func(_ context.Context, a qapi.QueryNicCountersArgs) (qapi.NicCountersList, error) {
+		return n.Counters(a.Name)
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"hv/qmp/dispatch"
@@ -30,6 +31,10 @@ func (f *fake) Filters(name *string, arm func(string)) (qapi.RxFilterInfoList, e
 	}
 	arm("/nic")
 	return qapi.RxFilterInfoList{{Name: "nic", MainMac: "52:54:00:12:34:56", Unicast: qapi.RxStateNormal, Multicast: qapi.RxStateAll, Vlan: qapi.RxStateNone}}, f.note("filters")
+}
+
+func (f *fake) Counters(*string) (qapi.NicCountersList, error) {
+	return qapi.NicCountersList{{Name: "nic", QomPath: "/nic", Rx: qapi.NicQueueCountersList{{Packets: 3, Drops: qapi.NicDrops{Filtered: 4}}}}}, nil
 }
 
 func TestCommands(t *testing.T) {
@@ -60,6 +65,9 @@ func TestCommands(t *testing.T) {
 		if got := run(c[0]); got != c[1] {
 			t.Errorf("%s: %s", c[0], got)
 		}
+	}
+	if got := run(`{"execute":"x-query-nic-counters"}`); !strings.Contains(got, `"packets": 3`) || !strings.Contains(got, `"filtered": 4`) {
+		t.Error(got)
 	}
 	if want := []string{"add tap n0", "remove n0", "link n0 false", "announce 3", "arm /nic", "filters"}; !slices.Equal(f.asked, want) {
 		t.Errorf("asked %q", f.asked)

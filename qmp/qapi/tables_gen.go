@@ -40,6 +40,7 @@ var schemaTables = [][]entity{
 	migrationSchema,
 	miscSchema,
 	netSchema,
+	netcountersSchema,
 	pciSchema,
 	qomSchema,
 	runstateSchema,

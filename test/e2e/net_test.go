@@ -119,17 +119,17 @@ func TestLinks(t *testing.T) {
 			t.Errorf("the link does not have the NIC's address %s: %s", mac, out)
 		}
 		ip(t, "addr add 10.0.9.1/24 dev v1")
-		pings(t, true)
+		pings(t, guestEcho, true)
 		v.works(t, "set_link", `{"name":"nic","up":false}`)
-		pings(t, false)
+		pings(t, guestEcho, false)
 		v.works(t, "set_link", `{"name":"n0","up":true}`)
-		pings(t, true)
+		pings(t, guestEcho, true)
 		v.works(t, "netdev_del", `{"id":"n0"}`)
 		if _, err := net.InterfaceByName("mv0"); err == nil {
 			t.Error("the macvtap is still there")
 		}
 		v.works(t, "netdev_add", `{"type":"macvtap","id":"n0","parent":"v0","mode":"private"}`)
-		pings(t, true)
+		pings(t, guestEcho, true)
 		ip(t, "link del v0")
 		v.Expect(t, "the host's network link is gone")
 		v.works(t, "netdev_del", `{"id":"n0"}`)
@@ -138,31 +138,36 @@ func TestLinks(t *testing.T) {
 		ip(t, "link set v1 up")
 		ip(t, "addr add 10.0.9.1/24 dev v1")
 		v.works(t, "netdev_add", `{"type":"macvtap","id":"n0","parent":"v0","mac":"`+mac+`"}`)
-		pings(t, true)
+		pings(t, guestEcho, true)
 		v.works(t, "netdev_del", `{"id":"n0"}`)
 		v.works(t, "netdev_add", `{"type":"tap","id":"n0","ifname":"hvt1","script":"no","downscript":"no"}`)
 		ip(t, "addr del 10.0.9.1/24 dev v1")
 		ip(t, "addr add 10.0.9.1/24 dev hvt1")
 		ip(t, "link set hvt1 up")
-		pings(t, true)
+		pings(t, guestEcho, true)
 		v.do(t, "quit")
 		v.ends(t, 0)
 	})
 }
 
+// guestEcho is where the guest of TestLinks answers.
+const guestEcho = "10.0.9.2:7"
+
 // pings sends the guest datagrams, one of which is to be answered, or none.
-func pings(t *testing.T, answered bool) {
+func pings(t *testing.T, where string, answered bool) {
 	t.Helper()
-	c, err := net.Dial("udp", "10.0.9.2:7")
+	c, err := net.Dial("udp", where)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	tries := 100
+	limit := time.Now().Add(hvrun.Patience)
 	if !answered {
-		tries = 2
+		limit = time.Now().Add(400 * time.Millisecond)
 	}
-	for range tries {
+	rest := time.NewTicker(50 * time.Millisecond) // a port where nobody listens is told of at once
+	defer rest.Stop()
+	for ; time.Now().Before(limit); <-rest.C {
 		_, _ = c.Write([]byte("ping"))
 		_ = c.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
 		if n, err := c.Read(make([]byte, 100)); err == nil && n == 4 {
@@ -261,6 +266,10 @@ func TestPacketDump(t *testing.T) {
 	}
 	sh.expect(t, "guest: net.rx")
 	v.works(t, "object-del", `{"id":"tx"}`)
+	n := query(t, v, qapi.CmdXQueryNicCounters, qapi.QueryNicCountersArgs{})[0]
+	if n.Name != "virtio-net-pci.0" || *n.Netdev != "n0" || !n.LinkUp || n.Tx[0].Packets != 3 || n.Tx[0].Bytes != 300 || n.Rx[0].Packets != 2 || n.Tx[0].Kicks == 0 {
+		t.Errorf("%+v", n)
+	}
 	v.works(t, "netdev_del", `{"id":"n0"}`)
 	v.failing(t, "object 'all' not found", "object-del", `{"id":"all"}`)
 	for name, want := range map[string][2]int{"all": {3, 2}, "tx": {0, 2}, "off": {0, 0}} {
@@ -273,4 +282,23 @@ func TestPacketDump(t *testing.T) {
 			t.Errorf("%s has %d and %d packets:\n%s", name, guest, far, out)
 		}
 	}
+}
+
+// TestUser has a guest in the host's own network, through passt, at a port of the host.
+func TestUser(t *testing.T) {
+	hvrun.Tool(t, "passt")
+	inNamespace(t, func(t *testing.T) {
+		for _, args := range []string{"link add v0 type veth peer name v1", "link set v0 up", "link set v1 up", "addr add 192.0.2.10/24 dev v0", "route add default via 192.0.2.1"} {
+			ip(t, args)
+		}
+		v, sh := startShell(t, "-nic", "user,id=n0,net=10.0.2.0/24,dns=10.0.2.3,hostfwd=udp:127.0.0.1:7777-:7")
+		sh.types(t, "net.echo ip=10.0.2.15")
+		pings(t, "127.0.0.1:7777", true)
+		v.works(t, "netdev_del", `{"id":"n0"}`)
+		pings(t, "127.0.0.1:7777", false)
+		v.works(t, "netdev_add", `{"type":"user","id":"n0","net":"10.0.2.0/24","hostfwd":[{"str":"udp::7777-:7"}]}`)
+		pings(t, "127.0.0.1:7777", true)
+		v.do(t, "quit")
+		v.ends(t, 0)
+	})
 }

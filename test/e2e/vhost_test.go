@@ -110,10 +110,10 @@ func TestVhostNet(t *testing.T) {
 		v.Expect(t, "net.echo")
 		ip(t, "addr add 10.0.9.1/24 dev hvv0")
 		ip(t, "link set hvv0 up")
-		pings(t, true)
+		pings(t, guestEcho, true)
 		v.do(t, "stop")
 		v.do(t, "cont")
-		pings(t, true)
+		pings(t, guestEcho, true)
 		v.do(t, "quit")
 		v.ends(t, 0)
 		for want, more := range map[string]string{

@@ -12,6 +12,7 @@ import (
 var additions = map[string]string{
 	"human-monitor-command":        "its feature savevm-monitor-nodes is about snapshots, which there are none of",
 	"netdev_add.type=macvtap":      "a macvtap that is made for the VM; with QEMU somebody else makes it and passes its descriptors",
+	"x-query-nic-counters":         "QEMU does not count by queue",
 	"netdev_add{macvtap}":          "as above",
 	"netdev_add{stream}.reconnect": "QEMU has it since 8.0",
 }
