@@ -12,13 +12,14 @@ type crier struct {
 
 	buf      []byte // the events of this round
 	from, to uint64 // positions
+	hasty    bool   // there is more than that
 	members  []*outbox
 }
 
 // A round goes from one stretch of clients to the next. In a crowd of more than one
 // stretch the crier rests after each for as long as it took, so that commands come before
-// events even where there is one processor; but not for longer than a limit, since on a
-// machine that is busy otherwise the events must be got rid of all the same.
+// events even where there is one processor; but not for long, nor if there is more than a
+// round takes, since the events must be got rid of on a machine that is busy otherwise, too.
 const (
 	stretch  = 64
 	longRest = 2 * time.Millisecond
@@ -58,6 +59,7 @@ func (c *crier) begin() bool {
 	start := t.end - uint64(len(t.buf))
 	c.from = max(c.to, start)
 	c.to = min(c.from+wideRound, t.end)
+	c.hasty = c.to < t.end
 	c.buf = append(c.buf[:0], t.buf[c.from-start:c.to-start]...)
 	for o := range t.members {
 		c.members = append(c.members, o)
@@ -77,7 +79,7 @@ func (c *crier) round(stop <-chan struct{}) bool {
 		for _, o := range left[:n] {
 			o.cry(c)
 		}
-		if len(c.members) > stretch {
+		if len(c.members) > stretch && !c.hasty {
 			c.rest.Reset(min(time.Since(began), longRest))
 			select {
 			case <-c.rest.C:

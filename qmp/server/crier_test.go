@@ -103,6 +103,46 @@ func TestCry(t *testing.T) {
 	}
 }
 
+// TestCryForgotten has the tape forget what a client had no room for.
+func TestCryForgotten(t *testing.T) {
+	tp := newTape(false, 10)
+	o, r := hearer(tp, 0)
+	lost := 0
+	o.lost = func() { lost++ }
+	write(tp, "0123456789;")
+	c := newCrier(tp)
+	c.begin()
+	o.try = during{func() { write(tp, "abcdefghij;"); write(tp, "klmnopqrst;") }}
+	c.round(nil)
+	o.flush()
+	if lost != 1 || r.String() != "" {
+		t.Errorf("lost %d times, has %q", lost, r)
+	}
+}
+
+// during is a client without room that does something while it is written to.
+type during struct{ f func() }
+
+func (d during) TryWrite([]byte) (int, error) {
+	d.f()
+	return 0, nil
+}
+
+// TestCryReply has a reply come while events are written that there is no room for.
+func TestCryReply(t *testing.T) {
+	tp := newTape(false, 100)
+	o, r := hearer(tp, 0)
+	write(tp, "event;")
+	c := newCrier(tp)
+	c.begin()
+	o.owe()
+	o.try = during{func() { o.reply([]byte("reply;")) }}
+	c.round(nil)
+	if o.flush(); r.String() != "event;reply;" {
+		t.Errorf("has %q", r)
+	}
+}
+
 // TestCryBusy leaves a client to the goroutine that is writing to it.
 func TestCryBusy(t *testing.T) {
 	tp := newTape(false, 1<<20)

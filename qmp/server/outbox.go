@@ -48,7 +48,7 @@ type tryWriter interface {
 }
 
 // keepBuffer is what is kept of a buffer that was written.
-const keepBuffer = 64 << 10
+const keepBuffer = 32 << 10
 
 // atOnce is how much of the events is written at once, so that clients that lag behind
 // do not each have a copy of what all of them still have to read.
@@ -198,9 +198,8 @@ func (o *outbox) cry(c *crier) {
 	}
 	for o.flying == 0 && !o.closed {
 		var rest []byte
-		if len(o.pending) > 0 {
-			rest = o.sendPending(o.try.TryWrite)
-		} else {
+		shared := len(o.pending) == 0
+		if shared {
 			b, late := c.events(o)
 			if late {
 				o.ring()
@@ -209,13 +208,25 @@ func (o *outbox) cry(c *crier) {
 				return
 			}
 			rest = o.send(b, o.try.TryWrite)
+		} else {
+			rest = o.sendPending(o.try.TryWrite)
 		}
 		if len(rest) > 0 && !o.closed {
-			o.pending = append(bytes.Clone(rest), o.pending...)
-			o.ring()
+			o.resume(rest, shared)
 			return
 		}
 	}
+}
+
+// resume leaves what was not written to the writing goroutine. Shared events are best left
+// on the tape, if no reply has come after them.
+func (o *outbox) resume(rest []byte, shared bool) {
+	if shared && len(o.pending) == 0 {
+		o.tape.unread(o, len(rest))
+	} else {
+		o.pending = append(bytes.Clone(rest), o.pending...)
+	}
+	o.ring()
 }
 
 // sendPending is send for what is pending.

@@ -92,6 +92,19 @@ func (t *tape) leave(o *outbox) {
 	t.remove(o)
 }
 
+// unread makes an outbox read its last n bytes again.
+func (t *tape) unread(o *outbox, n int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, member := t.members[o]; !member {
+		return
+	}
+	o.at -= uint64(n)
+	if o.at < t.end-uint64(len(t.buf)) { // forgotten meanwhile
+		t.lose(o)
+	}
+}
+
 // read appends to b what an outbox has not read yet, up to room bytes, which may end
 // within an event. If it is to have no more at all the outbox is given up.
 func (t *tape) read(o *outbox, b []byte, room int, full bool) []byte {
