@@ -172,13 +172,20 @@ func (o *outbox) ring() {
 	}
 }
 
-// flush writes what is there, unless somebody else is writing, who then goes on with
-// it. After an error nothing more is written, but what the client has sent before it
+// flush writes what is pending, unless somebody else is writing, who then goes on with
+// it. Events beyond what is written at once are the crier's again, if it can write to the
+// client. After an error nothing more is written, but what the client has sent before it
 // went still counts.
 func (o *outbox) flush() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for o.flying == 0 && !o.closed {
+	for wrote := false; o.flying == 0 && !o.closed; wrote = true {
+		if wrote && len(o.pending) == 0 && o.try != nil && !o.draining {
+			if o.tape != nil {
+				o.tape.nudge(o)
+			}
+			return
+		}
 		o.pull(false)
 		if len(o.pending) == 0 {
 			return
@@ -200,10 +207,7 @@ func (o *outbox) cry(c *crier) {
 		var rest []byte
 		shared := len(o.pending) == 0
 		if shared {
-			b, late := c.events(o)
-			if late {
-				o.ring()
-			}
+			b := c.events(o)
 			if len(b) == 0 {
 				return
 			}
