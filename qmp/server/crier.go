@@ -12,13 +12,15 @@ type crier struct {
 
 	buf      []byte // the events of this round
 	from, to uint64 // positions
+	hasty    bool   // there is more than that
+	own      []byte // events of one client that lags behind
 	members  []*outbox
 }
 
 // A round goes from one stretch of clients to the next. In a crowd of more than one
 // stretch the crier rests after each for as long as it took, so that commands come before
-// events even where there is one processor; but not for longer than a limit, since on a
-// machine that is busy otherwise the events must be got rid of all the same.
+// events even where there is one processor; but not for long, nor if there is more than a
+// round takes, since the events must be got rid of on a machine that is busy otherwise, too.
 const (
 	stretch  = 64
 	longRest = 2 * time.Millisecond
@@ -58,11 +60,14 @@ func (c *crier) begin() bool {
 	start := t.end - uint64(len(t.buf))
 	c.from = max(c.to, start)
 	c.to = min(c.from+wideRound, t.end)
+	c.hasty = c.to < t.end
 	c.buf = append(c.buf[:0], t.buf[c.from-start:c.to-start]...)
 	for o := range t.members {
 		c.members = append(c.members, o)
 	}
-	return len(c.buf) > 0
+	again := t.nudged
+	t.nudged = false
+	return again || len(c.buf) > 0
 }
 
 // round writes to all, and tells whether that is done before the end.
@@ -77,7 +82,7 @@ func (c *crier) round(stop <-chan struct{}) bool {
 		for _, o := range left[:n] {
 			o.cry(c)
 		}
-		if len(c.members) > stretch {
+		if len(c.members) > stretch && !c.hasty {
 			c.rest.Reset(min(time.Since(began), longRest))
 			select {
 			case <-c.rest.C:
@@ -91,26 +96,30 @@ func (c *crier) round(stop <-chan struct{}) bool {
 	}
 }
 
-// events takes what an outbox has not got of this round's events. One that has not got
-// earlier ones either is late, and gets nothing. The caller has the outbox's lock.
-func (c *crier) events(o *outbox) (b []byte, late bool) {
+// events takes what an outbox has not got of this round's events, or of earlier ones. The
+// caller has the outbox's lock.
+func (c *crier) events(o *outbox) []byte {
 	t := c.t
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if _, member := t.members[o]; !member {
-		return nil, false
+		return nil
 	}
 	end := c.to
 	if o.stops {
 		end = min(end, o.last)
 	}
-	if o.at < c.from {
-		return nil, true
-	}
 	if o.at >= end {
-		return nil, false
+		return nil
 	}
-	b = c.buf[o.at-c.from : end-c.from]
+	if o.at < c.from {
+		end = min(end, o.at+wideRound)
+		start := t.end - uint64(len(t.buf))
+		c.own = append(c.own[:0], t.buf[o.at-start:end-start]...)
+		o.at = end
+		return c.own
+	}
+	b := c.buf[o.at-c.from : end-c.from]
 	o.at = end
-	return b, false
+	return b
 }

@@ -103,15 +103,55 @@ func TestCry(t *testing.T) {
 	}
 }
 
-// TestCryBusy leaves a client to the goroutine that is writing to it.
+// TestCryForgotten has the tape forget what a client had no room for.
+func TestCryForgotten(t *testing.T) {
+	tp := newTape(false, 10)
+	o, r := hearer(tp, 0)
+	lost := 0
+	o.lost = func() { lost++ }
+	write(tp, "0123456789;")
+	c := newCrier(tp)
+	c.begin()
+	o.try = during{func() { write(tp, "abcdefghij;"); write(tp, "klmnopqrst;") }}
+	c.round(nil)
+	o.flush()
+	if lost != 1 || r.String() != "" {
+		t.Errorf("lost %d times, has %q", lost, r)
+	}
+}
+
+// during is a client without room that does something while it is written to.
+type during struct{ f func() }
+
+func (d during) TryWrite([]byte) (int, error) {
+	d.f()
+	return 0, nil
+}
+
+// TestCryReply has a reply come while events are written that there is no room for.
+func TestCryReply(t *testing.T) {
+	tp := newTape(false, 100)
+	o, r := hearer(tp, 0)
+	write(tp, "event;")
+	c := newCrier(tp)
+	c.begin()
+	o.owe()
+	o.try = during{func() { o.reply([]byte("reply;")) }}
+	c.round(nil)
+	if o.flush(); r.String() != "event;reply;" {
+		t.Errorf("has %q", r)
+	}
+}
+
+// TestCryBusy passes by a client that somebody is writing to, and comes again.
 func TestCryBusy(t *testing.T) {
 	tp := newTape(false, 1<<20)
 	c := newCrier(tp)
 	g := newGate()
 	o := newOutbox(g, 100)
-	o.try = &room{left: 100}
+	o.try = tryGate{g}
 	o.listen(tp)
-	o.add([]byte("greeting;"))
+	o.greet([]byte("greeting;"))
 	var wg sync.WaitGroup
 	wg.Go(func() { o.flush() })
 	<-g.entered
@@ -119,6 +159,11 @@ func TestCryBusy(t *testing.T) {
 	c.begin()
 	c.round(nil)
 	g.pass <- nil
+	wg.Wait()
+	if !c.begin() || c.begin() {
+		t.Error("the crier is not told once that there is more")
+	}
+	wg.Go(func() { c.round(nil) })
 	<-g.entered
 	g.pass <- nil
 	wg.Wait()
@@ -127,8 +172,13 @@ func TestCryBusy(t *testing.T) {
 	}
 }
 
-// TestCrierRounds has more clients than a stretch and more events than a round, in which
-// a late client is one that has to be waited for.
+// tryGate is a gate that is written to without waiting.
+type tryGate struct{ g *gate }
+
+func (t tryGate) TryWrite(b []byte) (int, error) { return t.g.Write(b) }
+
+// TestCrierRounds has more clients than a stretch and more events than a round, and a
+// client that lags behind.
 func TestCrierRounds(t *testing.T) {
 	tp := newTape(false, 1<<20)
 	late, slow := hearer(tp, 0)
@@ -163,7 +213,12 @@ func TestCrierRounds(t *testing.T) {
 			t.Fatalf("client %d has %d bytes, want %d", i, r.got.Len(), want.Len())
 		}
 	}
-	if late.flush(); slow.String() != want.String() {
+	slow.left = 1 << 20
+	late.flush() // as its writing goroutine does when it is read again; the rest is the crier's
+	for c.begin() {
+		c.round(nil)
+	}
+	if slow.String() != want.String() {
 		t.Errorf("the late client has %d bytes, want %d", slow.got.Len(), want.Len())
 	}
 	last.leave()

@@ -68,9 +68,8 @@ func TestManyClients(t *testing.T) {
 	if g.dropped != c.silent {
 		t.Errorf("%d clients were dropped, want %d", g.dropped, c.silent)
 	}
-	// The events once, and of each client that issues commands what is being written and
-	// what comes next; of the others what a round has, if they are slow.
-	if limit := uint64(8*DefaultBacklog + c.busy*8*atOnce + (c.listening+c.silent)*2*wideRound); g.memory > g.before+limit {
+	// The events once, and of each client what is being written and what comes next.
+	if limit := uint64(8*DefaultBacklog + (c.busy+c.listening+c.silent)*8*atOnce); g.memory > g.before+limit {
 		t.Errorf("the heap grew from %d to %d bytes", g.before, g.memory)
 	}
 }

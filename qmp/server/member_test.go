@@ -121,10 +121,10 @@ func TestMember(t *testing.T) {
 		all   []*listener
 	)
 	for range m.Listening {
-		l := &listener{peer: dialFor(t, m.Path, ""), last: m.Last}
-		all = append(all, l)
-		wg.Go(l.listen)
+		all = append(all, &listener{peer: dialFor(t, m.Path, ""), last: m.Last})
 	}
+	crowd := newHall(t, slices.Clone(all))
+	wg.Go(crowd.listen)
 	for range m.Busy {
 		l := &listener{peer: dialFor(t, m.Path, enableOOB), last: m.Last}
 		all = append(all, l)
@@ -203,18 +203,23 @@ func dialFor(t *testing.T, path, args string) *peer {
 // read takes what there is. It returns false after a failure.
 func (l *listener) read() bool {
 	if l.buf == nil {
-		l.buf = make([]byte, 16<<10)
+		l.buf = make([]byte, 64<<10)
 	}
 	n, err := l.Read(l.buf[l.have:])
-	if l.have += n; err != nil {
+	left, ok := l.took(l.buf[:l.have+n], err)
+	l.have = copy(l.buf, left)
+	return ok
+}
+
+// took checks what was read, and returns what is no whole line.
+func (l *listener) took(b []byte, err error) (left []byte, ok bool) {
+	if err != nil {
 		l.t.Errorf("after event %d: %v", l.next.Load()-1, err)
 		l.next.Store(1 << 60)
-		return false
+		return nil, false
 	}
-	end := bytes.LastIndexByte(l.buf[:l.have], '\n') + 1
-	ok := end == 0 || l.check(l.buf[:end])
-	l.have = copy(l.buf, l.buf[end:l.have])
-	return ok
+	end := bytes.LastIndexByte(b, '\n') + 1
+	return b[end:], end == 0 || l.check(b[:end])
 }
 
 // key is before an event's number.

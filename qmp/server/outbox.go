@@ -48,7 +48,7 @@ type tryWriter interface {
 }
 
 // keepBuffer is what is kept of a buffer that was written.
-const keepBuffer = 64 << 10
+const keepBuffer = 32 << 10
 
 // atOnce is how much of the events is written at once, so that clients that lag behind
 // do not each have a copy of what all of them still have to read.
@@ -172,13 +172,20 @@ func (o *outbox) ring() {
 	}
 }
 
-// flush writes what is there, unless somebody else is writing, who then goes on with
-// it. After an error nothing more is written, but what the client has sent before it
+// flush writes what is pending, unless somebody else is writing, who then goes on with
+// it. Events beyond what is written at once are the crier's again, if it can write to the
+// client. After an error nothing more is written, but what the client has sent before it
 // went still counts.
 func (o *outbox) flush() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for o.flying == 0 && !o.closed {
+	for wrote := false; o.flying == 0 && !o.closed; wrote = true {
+		if wrote && len(o.pending) == 0 && o.try != nil && !o.draining {
+			if o.tape != nil {
+				o.tape.nudge(o)
+			}
+			return
+		}
 		o.pull(false)
 		if len(o.pending) == 0 {
 			return
@@ -198,24 +205,32 @@ func (o *outbox) cry(c *crier) {
 	}
 	for o.flying == 0 && !o.closed {
 		var rest []byte
-		if len(o.pending) > 0 {
-			rest = o.sendPending(o.try.TryWrite)
-		} else {
-			b, late := c.events(o)
-			if late {
-				o.ring()
-			}
+		shared := len(o.pending) == 0
+		if shared {
+			b := c.events(o)
 			if len(b) == 0 {
 				return
 			}
 			rest = o.send(b, o.try.TryWrite)
+		} else {
+			rest = o.sendPending(o.try.TryWrite)
 		}
 		if len(rest) > 0 && !o.closed {
-			o.pending = append(bytes.Clone(rest), o.pending...)
-			o.ring()
+			o.resume(rest, shared)
 			return
 		}
 	}
+}
+
+// resume leaves what was not written to the writing goroutine. Shared events are best left
+// on the tape, if no reply has come after them.
+func (o *outbox) resume(rest []byte, shared bool) {
+	if shared && len(o.pending) == 0 {
+		o.tape.unread(o, len(rest))
+	} else {
+		o.pending = append(bytes.Clone(rest), o.pending...)
+	}
+	o.ring()
 }
 
 // sendPending is send for what is pending.

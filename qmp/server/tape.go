@@ -19,6 +19,7 @@ type tape struct {
 	mu      sync.Mutex
 	buf     []byte
 	end     uint64 // position after buf
+	nudged  bool   // members that the crier passed by have more to be written
 	members map[*outbox]struct{}
 }
 
@@ -42,9 +43,25 @@ func (t *tape) Deliver(m events.Message) {
 	}
 	t.buf = append(t.buf, msg...)
 	t.end += uint64(len(msg))
+	t.tell()
+}
+
+// tell wakes the crier.
+func (t *tape) tell() {
 	select {
 	case t.news <- struct{}{}:
 	default:
+	}
+}
+
+// nudge has the crier go round again if there is more for an outbox, which was busy when
+// it came by.
+func (t *tape) nudge(o *outbox) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, member := t.members[o]; member && o.at < t.end && !o.stops {
+		t.nudged = true
+		t.tell()
 	}
 }
 
@@ -90,6 +107,19 @@ func (t *tape) leave(o *outbox) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.remove(o)
+}
+
+// unread makes an outbox read its last n bytes again.
+func (t *tape) unread(o *outbox, n int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, member := t.members[o]; !member {
+		return
+	}
+	o.at -= uint64(n)
+	if o.at < t.end-uint64(len(t.buf)) { // forgotten meanwhile
+		t.lose(o)
+	}
 }
 
 // read appends to b what an outbox has not read yet, up to room bytes, which may end
