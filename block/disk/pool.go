@@ -34,6 +34,7 @@ type pool struct {
 	tell    func() // that there is a result
 	fds     [2]unix.PollFd
 	watched [2]int
+	count   [8]byte // what is read from an eventfd
 	tasks   chan task
 	workers sync.WaitGroup
 	running int
@@ -120,10 +121,9 @@ func (p *pool) Wait(block bool, done func(tag uint32, res int32)) error {
 	if _, err := unix.Poll(p.fds[:], timeout); err != nil && !errors.Is(err, unix.EINTR) {
 		return err
 	}
-	var b [8]byte
 	for _, fd := range p.fds {
 		if fd.Revents != 0 {
-			_, _ = unix.Read(int(fd.Fd), b[:])
+			_, _ = unix.Read(int(fd.Fd), p.count[:])
 		}
 	}
 	p.report(done)

@@ -440,11 +440,15 @@ func (q *Queue) Close() error {
 
 // errno returns an error as completions carry it.
 func errno(err error) int32 {
-	var e unix.Errno
-	switch {
-	case err == nil:
+	if err == nil {
 		return 0
-	case errors.As(err, &e):
+	}
+	return numberOf(err)
+}
+
+func numberOf(err error) int32 {
+	var e unix.Errno
+	if errors.As(err, &e) {
 		return -int32(e)
 	}
 	return -int32(unix.EIO)
