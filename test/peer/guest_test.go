@@ -15,15 +15,6 @@ func guestFile(b *testing.B) string {
 	return filepath.Join(hvrun.Root(b), "testdata/guest/guest.elf")
 }
 
-// figure boots the guest with commands under a monitor and returns the number that it prints
-// after key=.
-func figure(b *testing.B, program, commands, key string, devices ...string) float64 {
-	b.Helper()
-	p := boot(b, nil, program, commands+"; poweroff", devices...)
-	defer func() { <-p.Ended() }()
-	return printed(b, p, key)
-}
-
 // boot starts a monitor with the guest, and open files from descriptor 3 on.
 func boot(b *testing.B, files []*os.File, program, commands string, devices ...string) *hvrun.Proc {
 	b.Helper()
