@@ -2,8 +2,9 @@
 // makes requests on its own, reads and writes through.
 //
 // Each queue has an IO, which one goroutine on a locked thread makes and uses. Where the
-// node is a host file as it is, requests go straight to that; otherwise a few goroutines
-// carry them through the graph. Requests are counted, and wait in the queues for what
+// node is a host file as it is, requests go straight to that, and so do those of which the
+// drivers know at once where in which file they go (graph.Route); a few goroutines
+// carry others through the graph. Requests are counted, and wait in the queues for what
 // limits them. The graph's drains hold requests back there too, and so does an error that
 // stops the VM (Policy), until Retry. It depends on block/graph, block/hostfile, block/account,
 // block/throttle and qmp/qapi.

@@ -19,6 +19,8 @@ type task struct {
 	tag    uint32
 	off, n int64
 	bufs   [][]byte
+	hop    *graph.Hop // that is to be ended, for a request with result res
+	res    int32
 }
 
 type result struct {
@@ -34,6 +36,7 @@ type pool struct {
 	tell    func() // that there is a result
 	fds     [2]unix.PollFd
 	watched [2]int
+	count   [8]byte // what is read from an eventfd
 	tasks   chan task
 	workers sync.WaitGroup
 	running int
@@ -76,8 +79,16 @@ func (p *pool) Submit(op uint8, tag uint32, off, n int64, bufs [][]byte) error {
 	if p.busy++; p.running < p.most && p.running < p.busy {
 		p.carry()
 	}
-	p.tasks <- task{op, tag, off, n, bufs}
+	p.tasks <- task{op: op, tag: tag, off: off, n: n, bufs: bufs}
 	return nil
+}
+
+// finish has a carrier do what is left of a request that went past the graph.
+func (p *pool) finish(tag uint32, h *graph.Hop, res int32) {
+	if p.busy++; p.running < p.most && p.running < p.busy {
+		p.carry()
+	}
+	p.tasks <- task{tag: tag, hop: h, res: res}
 }
 
 // carry starts a carrier.
@@ -88,12 +99,22 @@ func (p *pool) carry() {
 
 func (p *pool) work() {
 	for t := range p.tasks {
-		res := errno(p.do(t))
+		res := p.result(t)
 		p.mu.Lock()
 		p.results = append(p.results, result{t.tag, res})
 		p.mu.Unlock()
 		p.tell()
 	}
+}
+
+func (p *pool) result(t task) int32 {
+	if t.hop == nil {
+		return errno(p.do(t))
+	}
+	if _, err := t.hop.Done(t.res < 0, true); err != nil && t.res >= 0 {
+		return errno(err)
+	}
+	return t.res
 }
 
 func (p *pool) do(t task) error {
@@ -120,10 +141,9 @@ func (p *pool) Wait(block bool, done func(tag uint32, res int32)) error {
 	if _, err := unix.Poll(p.fds[:], timeout); err != nil && !errors.Is(err, unix.EINTR) {
 		return err
 	}
-	var b [8]byte
 	for _, fd := range p.fds {
 		if fd.Revents != 0 {
-			_, _ = unix.Read(int(fd.Fd), b[:])
+			_, _ = unix.Read(int(fd.Fd), p.count[:])
 		}
 	}
 	p.report(done)

@@ -21,6 +21,8 @@ type begun struct {
 	bufs   [][]byte
 	at     time.Duration
 	hop    graph.Hop // where it went past the graph
+	around [][]byte  // bufs and what is written around them
+	linked bool      // hop is done, as a carrier has seen to
 }
 
 // Queue is an IO of a disk. All but Wake, quiesce and unquiesce is for one thread.
@@ -121,7 +123,8 @@ func (q *Queue) carriers() (least, most int) {
 
 // Submit queues a request of n bytes at off. tag comes back at its completion.
 func (q *Queue) Submit(op uint8, tag uint32, off, n int64, bufs [][]byte) error {
-	q.requests[tag] = begun{op: op, off: off, n: n, bufs: bufs, at: q.disk.front.Stats.Now()}
+	r := &q.requests[tag]
+	*r = begun{op: op, off: off, n: n, bufs: bufs, at: q.disk.front.Stats.Now(), around: r.around[:0]}
 	q.mu.Lock()
 	if q.quiet || q.stale {
 		q.held = append(q.held, tag)
@@ -201,6 +204,9 @@ func (q *Queue) submitBeside(tag uint32, r *begun) error {
 	if r.op != hostfile.OpRead && !(isWrite && q.disk.flags == 0) {
 		return q.side.Submit(r.op, tag, r.off, r.n, r.bufs)
 	}
+	if isWrite && !q.route.First().Takes(r.off, r.bufs) {
+		return q.side.Submit(r.op, tag, r.off, r.n, r.bufs)
+	}
 	h, ok := q.route.Find(isWrite, r.off, r.n)
 	switch {
 	case ok && h.File == nil:
@@ -210,12 +216,31 @@ func (q *Queue) submitBeside(tag uint32, r *begun) error {
 		q.nothing = append(q.nothing, tag)
 		return nil
 	case ok && h.File.Takes(h.Offset, r.bufs):
-		r.hop = h
-		return q.shared.SubmitTo(h.File, r.op, tag, h.Offset, r.n, r.bufs)
+		r.hop, r.linked = h, false
+		return q.shared.SubmitTo(h.File, r.op, tag, h.Offset, h.Head+r.n+h.Tail, r.padded())
 	case ok:
-		h.Done(false, r.off, r.n)
+		h.Cancel()
 	}
 	return q.side.Submit(r.op, tag, r.off, r.n, r.bufs)
+}
+
+// padded returns the data of a request with the zeroes that are to be written around it.
+func (r *begun) padded() [][]byte {
+	if r.hop.Head+r.hop.Tail == 0 {
+		return r.bufs
+	}
+	r.around = appendZeroes(r.around[:0], r.hop.Head)
+	r.around = append(r.around, r.bufs...)
+	r.around = appendZeroes(r.around, r.hop.Tail)
+	return r.around
+}
+
+func appendZeroes(v [][]byte, n int64) [][]byte {
+	for n > 0 {
+		b := hostfile.Zeroes[:min(n, int64(len(hostfile.Zeroes)))]
+		v, n = append(v, b), n-int64(len(b))
+	}
+	return v
 }
 
 // ended notes that requests are no longer under way.
@@ -358,6 +383,12 @@ func (q *Queue) closeWays() error {
 
 func (q *Queue) completed(tag uint32, res int32) {
 	r := &q.requests[tag]
+	if q.shared != nil {
+		var ok bool
+		if res, ok = q.left(tag, r, res); !ok {
+			return
+		}
+	}
 	if q.now == 0 {
 		q.now = q.disk.front.Stats.Now()
 	}
@@ -365,9 +396,6 @@ func (q *Queue) completed(tag uint32, res int32) {
 	q.counts.Done(kind, size, r.at, q.now, res < 0)
 	if q.direct {
 		q.note(kind, r)
-	} else if q.shared != nil {
-		r.hop.Done(kind == account.Write, r.off, r.n)
-		r.hop = graph.Hop{}
 	}
 	finished := true
 	if res < 0 {
@@ -377,6 +405,24 @@ func (q *Queue) completed(tag uint32, res int32) {
 		q.done(tag, res)
 	}
 	q.ended(1)
+}
+
+// left ends a request that may have gone past the graph. It returns its result, or false if a carrier
+// has to do the rest, which has to wait.
+func (q *Queue) left(tag uint32, r *begun, res int32) (int32, bool) {
+	if !r.linked {
+		ok, err := r.hop.Done(res < 0, false)
+		if !ok {
+			r.linked = true
+			q.side.finish(tag, &r.hop, res)
+			return 0, false
+		}
+		if err != nil && res >= 0 {
+			res = errno(err)
+		}
+	}
+	r.hop, r.linked = graph.Hop{}, false
+	return res, true
 }
 
 // note tells the nodes of what went by them. One that failed may have changed something, too.
@@ -433,18 +479,22 @@ func (q *Queue) Close() error {
 	q.closed = true
 	err := q.closeWays()
 	for i := range q.requests { // those that were given up
-		q.requests[i].hop.Done(false, 0, 0)
+		q.requests[i].hop.Cancel()
 	}
 	return err
 }
 
 // errno returns an error as completions carry it.
 func errno(err error) int32 {
-	var e unix.Errno
-	switch {
-	case err == nil:
+	if err == nil {
 		return 0
-	case errors.As(err, &e):
+	}
+	return numberOf(err)
+}
+
+func numberOf(err error) int32 {
+	var e unix.Errno
+	if errors.As(err, &e) {
 		return -int32(e)
 	}
 	return -int32(unix.EIO)

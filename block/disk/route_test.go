@@ -89,12 +89,14 @@ func TestRoute(t *testing.T) {
 			{false, 4096, 256 << 10, true},
 			{true, 65536, 4096, true},
 			{false, 512 << 10, 4096, true}, // zeroes
-			{true, 512 << 10, 4096, false}, // has to be allocated
+			{true, 512 << 10, 4096, false}, // needs a refcount block
+			{true, 577 << 10, 4096, true},  // is allocated
 			{true, 512 << 10, 4096, true},
 			{false, 448 << 10, 128 << 10, true},
+			{false, 448 << 10, 256 << 10, false}, // data and zeroes
 		} {
 			h, ok := q.route.Find(c.write, c.off, c.n)
-			if h.Done(false, 0, 0); ok != c.want {
+			if h.Cancel(); ok != c.want {
 				t.Errorf("%+v: found %v", c, ok)
 			}
 			op, data := hostfile.OpRead, make([]byte, c.n)
@@ -115,12 +117,12 @@ func TestRoute(t *testing.T) {
 				t.Errorf("%+v: %d", c, data[0])
 			}
 		}
-		if n.Highest() != 516<<10 {
+		if n.Highest() != 581<<10 {
 			t.Errorf("highest %d", n.Highest())
 		}
 	})
 	tool(t, "qemu-img", "check", "-q", path)
-	tool(t, "qemu-io", "-f", "qcow2", "-c", "read -q -P 9 64k 4k", "-c", "read -q -P 7 68k 444k", "-c", "read -q -P 9 512k 4k", "-c", "read -q -P 0 516k 508k", path)
+	tool(t, "qemu-io", "-f", "qcow2", "-c", "read -q -P 9 64k 4k", "-c", "read -q -P 7 68k 444k", "-c", "read -q -P 9 512k 4k", "-c", "read -q -P 0 516k 61k", "-c", "read -q -P 9 577k 4k", "-c", "read -q -P 0 581k 443k", path)
 }
 
 // TestRouteNoted has writes past the graph be seen by bitmaps and thresholds.
@@ -171,7 +173,7 @@ func TestRouteChain(t *testing.T) {
 	if h, ok := q.route.Find(false, 0, 4096); !ok || h.File == q.route.First() {
 		t.Error("the lowest image is not read directly")
 	} else {
-		h.Done(false, 0, 0)
+		h.Cancel()
 	}
 }
 

@@ -16,8 +16,12 @@ const (
 // Spot is where a range lies.
 type Spot struct {
 	Where  Where
-	Offset int64  // in the data
-	Lease  uint32 // what Left has to know
+	Offset int64 // in the data
+	// Head and Tail are how many zeroes are to be written before and after what is written.
+	Head, Tail int64
+	// Lease and New are what Left has to know.
+	Lease uint32
+	New   any
 }
 
 // Finder is a driver whose data lies in a child, in pieces, and that may know where.
@@ -28,8 +32,9 @@ type Finder interface {
 	// Find tells where a range lies, without waiting for anything. For a write that is where it
 	// may be written. What was found in the data stays there until Left.
 	Find(isWrite bool, off, n int64) Spot
-	// Left ends a request to what was found in the data.
-	Left(Spot)
+	// Left ends a request to what was found in the data, which may have failed. Unless it is to
+	// wait it may have to be called again: it returns false then.
+	Left(s Spot, failed, wait bool) (bool, error)
 }
 
 // Route is how requests of a front end may go past the graph to host files. It holds until
@@ -47,8 +52,13 @@ type Route struct {
 type Hop struct {
 	File   *hostfile.File // nil for zeroes that are read
 	Offset int64
-	route  *Route
-	spot   Spot
+	// Head and Tail are how many zeroes are to be written before and after the data.
+	Head, Tail int64
+
+	route   *Route
+	spot    Spot
+	isWrite bool
+	off, n  int64 // of the request
 }
 
 // Route returns how requests may go to the front end's node; nil if all have to go through the
@@ -107,40 +117,51 @@ func (r *Route) Limit(suits func(*hostfile.File) bool) {
 
 // Find returns where a request goes, if one file has all of it. Done is due after it.
 func (r *Route) Find(isWrite bool, off, n int64) (h Hop, ok bool) {
+	h = Hop{isWrite: isWrite, off: off, n: n}
 	for ; r != nil; r = r.below {
 		if off < 0 || off > r.node.driver.Size()-n {
-			return h, false
+			return Hop{}, false
 		}
 		off += r.Offset
-		if r.finder == nil {
-			return Hop{File: r.File, Offset: off, route: r}, true
+		if h.route = r; r.finder == nil {
+			h.File, h.Offset = r.File, off
+			return h, true
 		}
 		switch s := r.finder.Find(isWrite, off, n); {
 		case s.Where == InData:
-			return Hop{r.data.File, s.Offset + r.data.Offset, r, s}, true
+			h.File, h.Offset, h.Head, h.Tail, h.spot = r.data.File, s.Offset+r.data.Offset, s.Head, s.Tail, s
+			return h, true
 		case isWrite || s.Where == Unknown:
-			return h, false
+			return Hop{}, false
 		case s.Where == InNothing:
 			return Hop{}, true
 		}
 	}
-	return h, false
+	return Hop{}, false
 }
 
-// Done ends a request of n bytes at off; what was written is noted with all nodes that it went by.
-func (h *Hop) Done(isWrite bool, off, n int64) {
-	r := h.route
-	if r == nil {
-		return
+// Done ends a request by a hop, which may have failed; what was written is noted with all nodes that
+// it went by. Unless it is to wait for what it needs it may have to be called again: it returns
+// false then.
+func (h *Hop) Done(failed, wait bool) (bool, error) {
+	ok, err := h.leave(failed, wait)
+	if !ok || h.route == nil || !h.isWrite {
+		return ok, err
 	}
-	if isWrite {
-		r.Wrote(off, n)
+	// One that failed may have changed something, too.
+	h.route.Wrote(h.off, h.n)
+	if h.route.finder != nil {
+		h.route.data.Wrote(h.spot.Offset, h.Head+h.n+h.Tail)
 	}
-	if r.finder == nil {
-		return
+	return true, err
+}
+
+// Cancel ends a hop by which no request went.
+func (h *Hop) Cancel() { _, _ = h.leave(true, true) }
+
+func (h *Hop) leave(failed, wait bool) (bool, error) {
+	if h.route == nil || h.route.finder == nil {
+		return true, nil
 	}
-	r.finder.Left(h.spot)
-	if isWrite {
-		r.data.Wrote(h.spot.Offset, n)
-	}
+	return h.route.finder.Left(h.spot, failed, wait)
 }

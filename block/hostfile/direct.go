@@ -17,6 +17,9 @@ const bounceSize = 1 << 20
 // bounces are aligned buffers.
 var bounces = sync.Pool{New: func() any { b := alignedBuffer(bounceSize); return &b }}
 
+// Zeroes are bytes to be written, at a place that suits every file.
+var Zeroes = alignedBuffer(64 << 10)
+
 // findAlign returns what offsets and lengths must be multiples of around the page cache, as
 // the file system shows by what it takes.
 func (f *File) findAlign() int64 {

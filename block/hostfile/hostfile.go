@@ -2,7 +2,7 @@
 //
 // A File is shared by the queues of a disk; each has an IO of its own, which one
 // goroutine on a locked thread makes and uses. Requests go to io_uring, or to a pool of
-// threads where that is not to be had. What Flush acknowledged is on the medium,
+// threads where that is not to be had; writes to the page cache are made at once while that is quick. What Flush acknowledged is on the medium,
 // unless the image was opened without flushes.
 //
 // Locks follow QEMU's protocol of open file description locks on single bytes, so

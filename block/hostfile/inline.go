@@ -25,6 +25,7 @@ type inline struct {
 	results    []result
 	fds        [2]unix.PollFd
 	watched    [2]int
+	count      count
 }
 
 func newInline(f *File, kick, wake int, depth uint32) *inline {
@@ -143,7 +144,7 @@ func (q *inline) Wait(block bool, done func(tag uint32, res int32)) error {
 		}
 		for i := range q.fds {
 			if q.fds[i].Revents != 0 {
-				drain(int(q.fds[i].Fd))
+				q.count.drain(int(q.fds[i].Fd))
 			}
 		}
 	}
@@ -156,14 +157,14 @@ func (q *inline) Wait(block bool, done func(tag uint32, res int32)) error {
 	return nil
 }
 
+// count is what is read from an eventfd.
+type count [8]byte
+
 // drain empties an eventfd.
-func drain(fd int) {
-	var b [8]byte
-	_, _ = unix.Read(fd, b[:])
-}
+func (c *count) drain(fd int) { _, _ = unix.Read(fd, c[:]) }
 
 func (q *inline) Descriptors() (fds []int, version int, err error) { return q.watched[:], 0, nil }
 
-func (q *inline) Wake() { _, _ = unix.Write(q.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0}) }
+func (q *inline) Wake() { _, _ = unix.Write(q.wake, one) }
 
 func (q *inline) Close() error { return unix.Close(q.wake) }

@@ -90,6 +90,8 @@ type ringIO struct {
 	notice     int   // an eventfd that the ring signals, if watched is not nil
 	watched    []int // the Descriptors, once somebody wants them; the ring then watches none
 	cached     writer
+	count      count
+	fds        [2]unix.PollFd
 }
 
 // arm has the ring watch a descriptor.
@@ -204,12 +206,12 @@ func (q *ringIO) waitWatched(block bool, done func(tag uint32, res int32)) error
 		return err
 	}
 	if block && !q.cached.any() {
-		fds := [...]unix.PollFd{{Fd: int32(q.wake), Events: unix.POLLIN}, {Fd: int32(q.notice), Events: unix.POLLIN}}
-		if _, err := unix.Poll(fds[:], -1); err != nil && !errors.Is(err, unix.EINTR) {
+		q.fds = [2]unix.PollFd{{Fd: int32(q.wake), Events: unix.POLLIN}, {Fd: int32(q.notice), Events: unix.POLLIN}}
+		if _, err := unix.Poll(q.fds[:], -1); err != nil && !errors.Is(err, unix.EINTR) {
 			return err
 		}
-		drain(q.wake)
-		drain(q.notice)
+		q.count.drain(q.wake)
+		q.count.drain(q.notice)
 		if err := q.ring.Enter(0); err != nil {
 			return err
 		}
@@ -278,7 +280,10 @@ func (q *ringIO) Descriptors() (fds []int, version int, err error) {
 	return q.watched, 0, nil
 }
 
-func (q *ringIO) Wake() { _, _ = unix.Write(q.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0}) }
+// one is what an eventfd is told.
+var one = []byte{1, 0, 0, 0, 0, 0, 0, 0}
+
+func (q *ringIO) Wake() { _, _ = unix.Write(q.wake, one) }
 
 func (q *ringIO) Close() error {
 	err := errors.Join(q.ring.Close(), unix.Close(q.wake))

@@ -30,6 +30,7 @@ type pool struct {
 	workers    sync.WaitGroup
 	bufs       [][][]byte // by tag
 	watched    [2]int
+	count      count
 
 	mu      sync.Mutex
 	results []result
@@ -198,12 +199,11 @@ func (p *pool) Wait(block bool, done func(tag uint32, res int32)) error {
 	if err != nil && !errors.Is(err, unix.EINTR) {
 		return err
 	}
-	var b [8]byte
 	if p.fds[0].Revents != 0 {
-		_, _ = unix.Read(p.kick, b[:])
+		p.count.drain(p.kick)
 	}
 	if p.fds[1].Revents != 0 {
-		_, _ = unix.Read(p.wake, b[:])
+		p.count.drain(p.wake)
 	}
 	p.mu.Lock()
 	p.taken, p.results = p.results, p.taken[:0]
@@ -216,7 +216,7 @@ func (p *pool) Wait(block bool, done func(tag uint32, res int32)) error {
 
 func (p *pool) Descriptors() (fds []int, version int, err error) { return p.watched[:], 0, nil }
 
-func (p *pool) Wake() { _, _ = unix.Write(p.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0}) }
+func (p *pool) Wake() { _, _ = unix.Write(p.wake, one) }
 
 func (p *pool) Close() error {
 	close(p.tasks)

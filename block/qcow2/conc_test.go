@@ -3,6 +3,7 @@ package qcow2
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -40,6 +41,17 @@ func TestConcurrent(t *testing.T) {
 	}
 }
 
+// writeSpot writes to what Find found.
+func writeSpot(im *Image, s Spot, b []byte, rng *rand.Rand) error {
+	v := [][]byte{make([]byte, s.Head), b, make([]byte, s.Tail)}
+	err := im.data.Writev(s.Offset, v)
+	ok, lerr := im.Left(s, err != nil, rng.IntN(2) == 0)
+	if !ok {
+		_, lerr = im.Left(s, err != nil, true)
+	}
+	return errors.Join(err, lerr)
+}
+
 // writer owns the sectors whose number is w modulo all.
 func writer(im *Image, want []byte, w, all int) error {
 	rng := rand.New(rand.NewPCG(uint64(w), 5))
@@ -62,14 +74,12 @@ func writer(im *Image, want []byte, w, all int) error {
 			}
 		case 3:
 			spot := im.Find(true, off, 512)
-			if spot.Place != InData {
+			if spot.Place == Elsewhere {
 				continue
 			}
 			fill(b, w, i)
 			copy(mine, b)
-			err := im.data.Writev(spot.Offset, [][]byte{b})
-			im.Left(spot.Lease)
-			if err != nil {
+			if err := writeSpot(im, spot, b, rng); err != nil {
 				return fmt.Errorf("write past the image: %w", err)
 			}
 		default:

@@ -253,7 +253,9 @@ func TestReuse(t *testing.T) {
 	if err := m.Readv(spot.Offset, [][]byte{b}); err != nil || b[0] != 7 {
 		t.Error("a cluster that somebody reads was given away", err)
 	}
-	im.Left(spot.Lease)
+	if ok, err := im.Left(spot, false, false); !ok || err != nil {
+		t.Error(ok, err)
+	}
 	if err := errors.Join(im.Flush(), im.Flush()); err != nil {
 		t.Fatal(err)
 	}

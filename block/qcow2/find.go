@@ -1,5 +1,7 @@
 package qcow2
 
+import "fmt"
+
 // Place says where a range lies.
 type Place uint8
 
@@ -9,6 +11,7 @@ const (
 	InData
 	InBacking
 	InNothing // it reads as zeroes
+	InNew     // in clusters that were allocated for it
 )
 
 // Spot is where in the storage for data a range lies. What is there is not given to anything
@@ -16,7 +19,13 @@ const (
 type Spot struct {
 	Place  Place
 	Offset int64
-	Lease  uint32 // for Left
+	// Head and Tail are how many zeroes are to be written before and after the data, which
+	// begin at Offset. They are for InNew.
+	Head, Tail int64
+
+	// Lease and New are for Left.
+	Lease uint32
+	New   any // the *req with the allocation of InNew
 }
 
 // tries is how often somebody looks whether a lock is free.
@@ -33,8 +42,8 @@ func (im *Image) tryLock() bool {
 }
 
 // Find tells where a range lies, as far as the caches say so without waiting. For a write that is
-// where it can be overwritten. Who moves data there on its own calls Left afterwards, if it is
-// InData.
+// where it can be written, which may be in new clusters. Who moves data there on its own calls Left
+// afterwards.
 func (im *Image) Find(isWrite bool, off, n int64) (s Spot) {
 	if size := im.Size(); off < 0 || n <= 0 || off > size || n > size-off || isWrite && im.opt.ReadOnly {
 		return s
@@ -51,24 +60,61 @@ func (im *Image) Find(isWrite bool, off, n int64) (s Spot) {
 	}
 	m, ok := im.cached(isWrite, off, n)
 	switch {
-	case !ok || m.n != n:
-		return s
-	case m.kind == normal:
-		s = Spot{InData, m.host, uint32(im.epoch.Load() & 1)}
-		im.inflight[s.Lease].Add(1)
-		return s
-	case isWrite || m.kind == compressed:
-		return s
+	case !ok:
+	case m.kind == normal && m.n == n:
+		s = Spot{Place: InData, Offset: m.host}
+	case isWrite:
+		s = im.findNew(off, n)
+	case m.n != n || m.kind == compressed || m.kind == normal:
 	case m.kind.zero() || im.backing == nil:
 		return Spot{Place: InNothing}
-	case m.kind == unallocated:
-		im.learn(off)
+	default:
+		if m.kind == unallocated {
+			im.learn(off)
+		}
+		return Spot{Place: InBacking}
 	}
-	return Spot{Place: InBacking}
+	if s.Place != Elsewhere {
+		s.Lease = im.epoch.Load() & 1
+		im.inflight[s.Lease].Add(1)
+	}
+	return s
 }
 
-// Left ends what Find began and gave a lease for.
-func (im *Image) Left(l uint32) { im.end(lease(l)) }
+// Left ends what Find began. What was written to new clusters is linked, or given up if it failed.
+// Unless it is to wait for what it needs it may have to be called again: it returns false then.
+func (im *Image) Left(s Spot, failed, wait bool) (bool, error) {
+	r, isNew := s.New.(*req)
+	if !isNew {
+		im.end(lease(s.Lease))
+		return true, nil
+	}
+	if wait {
+		im.mu.Lock()
+	} else if !im.tryLock() {
+		return false, nil
+	}
+	a := &r.alloc
+	if !wait && !failed && !im.canLink(a) {
+		im.mu.Unlock()
+		return false, nil
+	}
+	var err error
+	switch {
+	case !failed:
+		err = im.link(a)
+	case a.own > 0:
+		im.free(a.host, a.own)
+	}
+	im.landed(a)
+	im.mu.Unlock()
+	im.putReq(r)
+	im.end(lease(s.Lease))
+	if err != nil {
+		return true, fmt.Errorf("qcow2: write: %w", err)
+	}
+	return true, nil
+}
 
 // cached returns the run at off, of at most n bytes, if the tables are in memory that say so; for a
 // write if it can be overwritten.
@@ -80,7 +126,7 @@ func (im *Image) cached(isWrite bool, off, n int64) (mapping, bool) {
 	}
 	l2 := int64(im.l1[i] & offsetMask)
 	if l2 == 0 {
-		return mapping{n: n}, true
+		return mapping{n: n}, !isWrite
 	}
 	s, ok := im.cachedSlice(l2, off)
 	if !ok {
@@ -91,7 +137,7 @@ func (im *Image) cached(isWrite bool, off, n int64) (mapping, bool) {
 			return mapping{}, false
 		}
 		host, m, err := im.inPlace(&s, off, n)
-		return mapping{kind: normal, host: host, n: m}, err == nil && m > 0
+		return mapping{kind: normal, host: host, n: m}, err == nil
 	}
 	m, err := im.run(&s, off, n)
 	return m, err == nil

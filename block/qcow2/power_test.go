@@ -108,12 +108,12 @@ func (p *power) request(e *event, value uint64) error {
 		op = rng.IntN(30)
 	}
 	switch {
-	case op < 8:
+	case op < 7:
 		return im.Writev(e.off, [][]byte{sectorData(e.n, value)}, 0)
 	case op == 8:
 		e.durable = -1
 		return im.Writev(e.off, [][]byte{sectorData(e.n, value)}, FUA)
-	case op == 9:
+	case op == 9 || op == 7:
 		return p.found(e)
 	case op < 12 && !im.geo.external:
 		e.off, e.n = off/cs*cs, min(cs, im.Size()-off/cs*cs)
@@ -139,13 +139,11 @@ func (p *power) request(e *event, value uint64) error {
 // found writes as those do who look up where data lies.
 func (p *power) found(e *event) error {
 	spot := p.im.Find(true, e.off, e.n)
-	if spot.Place != InData {
+	if spot.Place == Elsewhere {
 		e.n = 0
 		return nil
 	}
-	err := p.im.data.Writev(spot.Offset, [][]byte{sectorData(e.n, e.value)})
-	p.im.Left(spot.Lease)
-	return err
+	return writeSpot(p.im, spot, sectorData(e.n, e.value), p.rng)
 }
 
 // wholeOp does one of the operations on the image as a whole, which are durable when they

@@ -92,6 +92,11 @@ func (d *disk) step() error {
 	case op < 9:
 		b := d.data(n)
 		copy(d.want[off:], b)
+		if s := d.im.Find(true, off, n); s.Place != Elsewhere && op < 5 {
+			return writeSpot(d.im, s, b, d.rng)
+		} else if s.Place != Elsewhere {
+			_, _ = d.im.Left(s, true, true)
+		}
 		return d.im.Writev(off, split(d.rng, b), 0)
 	case op < 11 && !d.im.geo.external:
 		cs := d.im.geo.clusterSize
@@ -144,7 +149,10 @@ func (d *disk) find(off, n int64, got []byte) (err error) {
 		switch s.Place {
 		case InData:
 			err = d.im.data.Readv(s.Offset, [][]byte{b})
-			d.im.Left(s.Lease)
+			_, _ = d.im.Left(s, false, true)
+		case InNew:
+			_, _ = d.im.Left(s, true, true)
+			continue
 		case InBacking:
 			err = d.im.readBacking(off, n, [][]byte{b})
 		case InNothing:

@@ -8,6 +8,7 @@ import (
 // places are what each place is in the graph.
 var places = [...]graph.Where{
 	qcow2.Elsewhere: graph.Unknown, qcow2.InData: graph.InData, qcow2.InBacking: graph.InBelow, qcow2.InNothing: graph.InNothing,
+	qcow2.InNew: graph.InData,
 }
 
 // Places implements graph.Finder.
@@ -22,8 +23,10 @@ func (d *Driver) Places() (data, under *graph.Child) {
 // Find implements graph.Finder.
 func (d *Driver) Find(isWrite bool, off, n int64) graph.Spot {
 	s := d.image.Find(isWrite, off, n)
-	return graph.Spot{Where: places[s.Place], Offset: s.Offset, Lease: s.Lease}
+	return graph.Spot{Where: places[s.Place], Offset: s.Offset, Head: s.Head, Tail: s.Tail, Lease: s.Lease, New: s.New}
 }
 
 // Left implements graph.Finder.
-func (d *Driver) Left(s graph.Spot) { d.image.Left(s.Lease) }
+func (d *Driver) Left(s graph.Spot, failed, wait bool) (bool, error) {
+	return d.image.Left(qcow2.Spot{Lease: s.Lease, New: s.New}, failed, wait)
+}

@@ -255,8 +255,9 @@ func makeBlk(v *VM, in *qdev.Instance, c *blkConfig) (virtio.Device, error) {
 	if err != nil {
 		return nil, err
 	}
-	dev, err := virtioblk.New(c.Config, medium{opened})
+	dev, err := virtioblk.New(c.Config, medium{opened}, v.cfg.SMP.CPUs)
 	if err == nil {
+		c.Config = dev.Config()
 		opened.OnResize(dev.Resized)
 		if thread != nil {
 			dev.ServeOn(thread.loop)

@@ -13,8 +13,12 @@ import (
 type Config struct {
 	Drive          string         `prop:"drive" desc:"node name or ID of a block device to use as a backend"`
 	Serial         string         `prop:"serial" desc:"serial number, up to 20 characters"`
-	NumQueues      uint16         `prop:"num-queues" default:"1" desc:"number of request queues"`
+	NumQueues      uint16         `prop:"num-queues" default:"65535" desc:"number of request queues; one for each vCPU if it is not given"`
 	QueueSize      uint16         `prop:"queue-size" default:"256" desc:"descriptors of a queue, a power of two"`
+	SegAdjust      bool           `prop:"seg-max-adjust" default:"on" desc:"as many buffers in a request as the queue has room for"`
+	Cylinders      uint32         `prop:"cyls" default:"0" desc:"cylinders that the guest is told of; the three follow from the size if none is given"`
+	Heads          uint32         `prop:"heads" default:"0" desc:"heads that the guest is told of"`
+	Sectors        uint32         `prop:"secs" default:"0" desc:"sectors of a track that the guest is told of"`
 	LogicalBlock   qdev.Size      `prop:"logical_block_size" default:"0" desc:"bytes of a block, 512 if it is not given"`
 	PhysicalBlock  qdev.Size      `prop:"physical_block_size" default:"0" desc:"bytes that are written at once, 512 if it is not given"`
 	MinIO          qdev.Size      `prop:"min_io_size" default:"0" desc:"bytes that requests should have at least"`
@@ -42,15 +46,24 @@ const (
 	noGranularity = math.MaxUint32
 	// maxSectors bounds requests, of which the bytes are counted in 31 bits.
 	maxSectors = math.MaxInt32 / sectorSize
+	// automatic is as many queues as there are vCPUs.
+	automatic = math.MaxUint16
+	maxQueues = 256
+	// fixedSegments is how many buffers a request has if that does not follow the queue's size.
+	fixedSegments = 128 - 2
 )
 
-// check fills in what is left open, and returns an error for what a disk cannot be.
-func (c *Config) check() error {
+// check fills in what is left open for a disk of some sectors in a machine with some vCPUs, and
+// returns an error for what a disk cannot be.
+func (c *Config) check(sectors uint64, cpus int) error {
+	if c.NumQueues == automatic {
+		c.NumQueues = uint16(max(1, min(cpus, maxQueues)))
+	}
 	switch {
 	case c.NumQueues == 0:
 		return errors.New("num-queues property must be larger than 0")
-	case c.NumQueues > 256:
-		return fmt.Errorf("num-queues must be from 1 to 256, not %d", c.NumQueues)
+	case c.NumQueues > maxQueues:
+		return fmt.Errorf("num-queues must be from 1 to %d, not %d", maxQueues, c.NumQueues)
 	case c.QueueSize <= 2:
 		return fmt.Errorf("invalid queue-size property (%d), must be > 2", c.QueueSize)
 	case c.QueueSize > 1024 || c.QueueSize&(c.QueueSize-1) != 0:
@@ -64,7 +77,39 @@ func (c *Config) check() error {
 	case c.WriteZeroes && (c.MaxZeroes == 0 || c.MaxZeroes > maxSectors):
 		return fmt.Errorf("invalid max-write-zeroes-sectors property (%d), must be between 1 and %d", c.MaxZeroes, maxSectors)
 	}
+	if err := c.checkGeometry(sectors); err != nil {
+		return err
+	}
 	return c.checkSizes()
+}
+
+// checkGeometry is check for what disks had once. It follows from the size as that of drives with
+// 16 heads and 63 sectors a track does.
+func (c *Config) checkGeometry(sectors uint64) error {
+	if c.Cylinders|c.Heads|c.Sectors == 0 {
+		c.Heads, c.Sectors = 16, 63
+		c.Cylinders = uint32(max(2, min(sectors/(16*63), 16383)))
+		return nil
+	}
+	for _, x := range []struct {
+		name    string
+		n, most uint32
+	}{{"cyls", c.Cylinders, math.MaxUint16}, {"heads", c.Heads, math.MaxUint8}, {"secs", c.Sectors, math.MaxUint8}} {
+		if x.n < 1 || x.n > x.most {
+			return fmt.Errorf("%s must be between 1 and %d", x.name, x.most)
+		}
+	}
+	return nil
+}
+
+// sectorsPerTrack returns the sectors of a track as the guest is told: whole blocks, if the disk is
+// not made of whole ones as it is.
+func (c *Config) sectorsPerTrack(sectors uint64) uint8 {
+	length, tracks := sectors*sectorSize, uint64(c.Heads)*uint64(c.Sectors)
+	if length/tracks%uint64(c.LogicalBlock) != 0 {
+		return uint8(c.Sectors) &^ uint8(c.LogicalBlock/sectorSize-1)
+	}
+	return uint8(c.Sectors)
 }
 
 // checkSizes is check for what is counted in blocks.
@@ -110,6 +155,9 @@ func (c *Config) discardAlign() qdev.Size {
 const (
 	confCapacity       = 0
 	confSegMax         = 12
+	confCylinders      = 16
+	confHeads          = 18
+	confSectors        = 19
 	confBlkSize        = 20
 	confPhysExp        = 24
 	confMinIO          = 26
@@ -132,7 +180,13 @@ func (d *Device) space() [confSize]byte {
 	var b [confSize]byte
 	le := binary.LittleEndian
 	le.PutUint64(b[confCapacity:], d.capacity.Load())
-	le.PutUint32(b[confSegMax:], uint32(d.cfg.QueueSize)-2)
+	segments := uint32(d.cfg.QueueSize) - 2
+	if !d.cfg.SegAdjust {
+		segments = fixedSegments
+	}
+	le.PutUint32(b[confSegMax:], segments)
+	le.PutUint16(b[confCylinders:], uint16(d.cfg.Cylinders))
+	b[confHeads], b[confSectors] = uint8(d.cfg.Heads), d.cfg.sectorsPerTrack(d.capacity.Load())
 	le.PutUint32(b[confBlkSize:], uint32(d.cfg.LogicalBlock))
 	for n := d.cfg.LogicalBlock; n < d.cfg.PhysicalBlock; n *= 2 {
 		b[confPhysExp]++

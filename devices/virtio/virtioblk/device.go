@@ -75,6 +75,7 @@ type IO interface {
 // Features (§5.2.3).
 const (
 	featureSegMax      = 1 << 2
+	featureGeometry    = 1 << 4
 	featureReadOnly    = 1 << 5
 	featureBlkSize     = 1 << 6
 	featureFlush       = 1 << 9
@@ -102,9 +103,9 @@ type Device struct {
 	tell    virtio.Transport // while active
 }
 
-// New returns a disk on a back end.
-func New(cfg Config, b Backend) (*Device, error) {
-	if err := cfg.check(); err != nil {
+// New returns a disk on a back end, in a machine with some vCPUs.
+func New(cfg Config, b Backend, cpus int) (*Device, error) {
+	if err := cfg.check(b.Size()/sectorSize, cpus); err != nil {
 		return nil, err
 	}
 	d := &Device{cfg: cfg, backend: b}
@@ -112,6 +113,9 @@ func New(cfg Config, b Backend) (*Device, error) {
 	d.writeback.Store(cfg.WriteCache != "off")
 	return d, nil
 }
+
+// Config returns the disk's properties, with what was left open filled in.
+func (d *Device) Config() Config { return d.cfg }
 
 // ServeOn has all queues be served by a loop, which outlives the device.
 func (d *Device) ServeOn(l *ioloop.Loop) { d.loop = l }
@@ -121,7 +125,7 @@ func (d *Device) Type() virtio.DeviceID { return virtio.IDBlock }
 
 // Features returns what the device offers.
 func (d *Device) Features() uint64 {
-	f := uint64(featureSegMax | featureBlkSize | featureFlush | featureTopology)
+	f := uint64(featureSegMax | featureGeometry | featureBlkSize | featureFlush | featureTopology)
 	if d.cfg.ConfigWCE {
 		f |= featureConfigWCE
 	}

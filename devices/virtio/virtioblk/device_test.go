@@ -153,7 +153,7 @@ func (io *mediumIO) Wake() { _, _ = unix.Write(io.wake, []byte{1, 0, 0, 0, 0, 0,
 func (io *mediumIO) Close() error { return unix.Close(io.wake) }
 
 func goodConfig() Config {
-	return Config{NumQueues: 1, QueueSize: 64, LogicalBlock: 512, PhysicalBlock: 4096, WriteCache: "auto", Discard: true, WriteZeroes: true, Serial: "disk-1", ConfigWCE: true,
+	return Config{NumQueues: 1, QueueSize: 64, LogicalBlock: 512, PhysicalBlock: 4096, WriteCache: "auto", Discard: true, WriteZeroes: true, Serial: "disk-1", ConfigWCE: true, SegAdjust: true,
 		DiscardGran: noGranularity, ReportGran: true, MaxDiscard: maxSectors, MaxZeroes: maxSectors}
 }
 
@@ -163,7 +163,7 @@ func disk(t testing.TB, m *medium, o virtiotest.Options, change ...func(c *Confi
 	for _, f := range change {
 		f(&c)
 	}
-	d, err := New(c, m)
+	d, err := New(c, m, 3)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -451,6 +451,42 @@ func TestQueues(t *testing.T) {
 	}
 }
 
+// TestAutomaticQueues has a queue for each vCPU, up to what there can be.
+func TestAutomaticQueues(t *testing.T) {
+	for cpus, want := range map[int]uint16{0: 1, 1: 1, 3: 3, 1000: maxQueues} {
+		c := goodConfig()
+		c.NumQueues = automatic
+		dev, err := New(c, newMedium(512), cpus)
+		if err != nil || dev.Config().NumQueues != want {
+			t.Errorf("%d vCPUs: %d queues, %v", cpus, dev.Config().NumQueues, err)
+		}
+	}
+}
+
+// TestGeometry compares what the guest is told of cylinders, heads and sectors.
+func TestGeometry(t *testing.T) {
+	for _, x := range []struct {
+		size               int
+		change             func(c *Config)
+		cyls, heads, sects int
+	}{
+		{512, func(*Config) {}, 2, 16, 63}, {10 * 16 * 63 * 512, func(*Config) {}, 10, 16, 63},
+		{1 << 20, func(c *Config) { c.Cylinders, c.Heads, c.Sectors = 7, 8, 9 }, 7, 8, 9},
+		{1 << 20, func(c *Config) { c.Cylinders, c.Heads, c.Sectors, c.LogicalBlock = 7, 8, 9, 4096 }, 7, 8, 8},
+	} {
+		dev, _ := disk(t, newMedium(x.size), virtiotest.Options{}, x.change, func(c *Config) { c.SegAdjust = false })
+		var b [confSize]byte
+		dev.ReadConfig(0, b[:])
+		le := binary.LittleEndian
+		if got := [3]int{int(le.Uint16(b[confCylinders:])), int(b[confHeads]), int(b[confSectors])}; got != [3]int{x.cyls, x.heads, x.sects} {
+			t.Errorf("%d bytes: %v", x.size, got)
+		}
+		if le.Uint32(b[confSegMax:]) != fixedSegments {
+			t.Error("the number of buffers follows the queue's size")
+		}
+	}
+}
+
 func TestActivateFails(t *testing.T) {
 	m := newMedium(64 * sectorSize)
 	_, d := disk(t, m, virtiotest.Options{}, func(c *Config) { c.NumQueues = 2 })
@@ -555,10 +591,13 @@ func TestBadConfigs(t *testing.T) {
 		"(max 1024)":                             func(c *Config) { c.QueueSize = 2048 },
 		"must be > 2":                            func(c *Config) { c.QueueSize = 2 },
 		"logical_block_size":                     func(c *Config) { c.LogicalBlock = 8192 },
+		"cyls must be between 1 and 65535":       func(c *Config) { c.Cylinders, c.Heads, c.Sectors = 65536, 1, 1 },
+		"heads must be between 1 and 255":        func(c *Config) { c.Cylinders = 1 },
+		"secs must be between 1 and 255":         func(c *Config) { c.Cylinders, c.Heads, c.Sectors = 1, 1, 256 },
 	} {
 		c := goodConfig()
 		change(&c)
-		if _, err := New(c, newMedium(512)); err == nil || !strings.Contains(err.Error(), what) {
+		if _, err := New(c, newMedium(512), 1); err == nil || !strings.Contains(err.Error(), what) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}

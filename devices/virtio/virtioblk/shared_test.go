@@ -18,7 +18,7 @@ func onLoop(t testing.TB, l *ioloop.Loop, m *medium, o virtiotest.Options, chang
 	for _, f := range change {
 		f(&c)
 	}
-	dev, err := New(c, m)
+	dev, err := New(c, m, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
