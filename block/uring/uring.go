@@ -24,6 +24,7 @@ const (
 	OpFsync     = 3
 	OpPollAdd   = 6
 	OpFallocate = 17
+	OpRead      = 22
 	OpWrite     = 23
 
 	// FsyncData makes OpFsync an fdatasync.

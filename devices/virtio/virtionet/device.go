@@ -1,7 +1,7 @@
 // Package virtionet is the virtio network device on a Link of the host, such as a tap.
 //
 // Each queue pair has a worker, which moves packets between the link's descriptor and the guest's
-// buffers without a copy and without allocating. The control queue has one more. The receive filter is
+// buffers without allocating; only small ones on their way to the guest are copied. The control queue has one more. The receive filter is
 // replaced as a whole when the guest changes it, so that receivers read it without a lock.
 //
 // Implements virtio 1.2 §5.1. It depends on devices/virtio, devices/virtio/{queue,pump,spin,vhost} and

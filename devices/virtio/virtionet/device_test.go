@@ -156,6 +156,42 @@ func TestFullLink(t *testing.T) {
 	}
 }
 
+// TestBatch sends by io_uring to a link that gets full, which it is in the middle of a batch, and loses none.
+func TestBatch(t *testing.T) {
+	for _, pieces := range []int{1, 3, 100} {
+		dev, d, c := nic(t, 1, virtiotest.Options{EventIdx: true, Indirect: true}, nil)
+		dev.Pause()
+		dev.workers[0].tx.single = false // as a tap
+		const packets = 120
+		for n := range packets {
+			at := d.Alloc(headerSize + 100)
+			d.Bytes(at, headerSize+100)[headerSize] = byte(n)
+			bufs := []virtiotest.Buf{{Addr: at, Len: headerSize + 100}}
+			for range pieces - 1 {
+				bufs = append(bufs, virtiotest.Buf{Addr: d.Mark() - 100, Len: 100})
+			}
+			d.Add(1, bufs...)
+		}
+		d.Add(1, virtiotest.Buf{Addr: d.Alloc(headerSize), Len: headerSize}) // no packet
+		d.Nudge(1)
+		dev.Resume()
+		seen := [packets]bool{}
+		for range packets {
+			got := c.take(t, 0)
+			if seen[got[headerSize]] || len(got) != headerSize+100*pieces {
+				t.Fatalf("packet %d twice, or with %d bytes", got[headerSize], len(got))
+			}
+			seen[got[headerSize]] = true
+		}
+		for range packets + 1 {
+			d.Wait(1)
+		}
+		if n := dev.Counters().Tx[0]; n.Packets != packets || n.Drops[DropMalformed] != 1 {
+			t.Errorf("counted %+v", n)
+		}
+	}
+}
+
 // offer gives the device n receive buffers of size bytes.
 func offer(d *virtiotest.Driver, q, n, size int) map[uint16]uint64 {
 	at := map[uint16]uint64{}

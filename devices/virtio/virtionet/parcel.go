@@ -5,6 +5,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"hv/block/uring"
 )
 
 // parcel is a packet on its way through memory of our own: to another queue than the one that it came by, or
@@ -78,25 +80,135 @@ func (p *pool) put(v *parcel) {
 	}
 }
 
-// readParcel reads a packet and has the worker of its queue hold it.
-func (r *receiver) readParcel() (n int, errno unix.Errno) {
+// aheadMax is how many packets are read at once.
+const aheadMax = 32
+
+// ahead are packets of a queue that were read before the guest's buffers were looked at.
+type ahead struct {
+	parcels [aheadMax]*parcel // a ring of those that are next
+	first   int
+	count   int
+	stock   []*parcel         // that are not in use
+	asked   [aheadMax]*parcel // what the kernel reads into
+	results [aheadMax]int32   // and how much it did
+	ask     int               // how many packets there are likely to be
+}
+
+func (a *ahead) add(p *parcel) {
+	a.parcels[(a.first+a.count)%aheadMax] = p
+	a.count++
+}
+
+func (a *ahead) take() *parcel {
+	p := a.parcels[a.first]
+	a.parcels[a.first] = nil
+	a.first = (a.first + 1) % aheadMax
+	a.count--
+	return p
+}
+
+// parcel returns an empty one, and recycle takes one back.
+func (r *receiver) parcel() *parcel {
+	if n := len(r.ahead.stock); n > 0 {
+		p := r.ahead.stock[n-1]
+		r.ahead.stock = r.ahead.stock[:n-1]
+		return p
+	}
+	return r.w.d.parcels.get()
+}
+
+func (r *receiver) recycle(p *parcel) {
+	if len(r.ahead.stock) < aheadMax {
+		r.ahead.stock = append(r.ahead.stock, p)
+		return
+	}
+	r.w.d.parcels.put(p)
+}
+
+// next returns the packet that is next of those that were read, nil if there is none. Those of other queues'
+// workers have their turn between two reads.
+func (r *receiver) next() *parcel {
+	if r.ahead.count == 0 {
+		p := r.box.take()
+		if p == nil {
+			return nil
+		}
+		r.ahead.add(p)
+	}
+	return r.ahead.parcels[r.ahead.first]
+}
+
+// readAhead reads as many packets as there are likely to be. It returns how many there were, and why there were
+// none.
+func (r *receiver) readAhead() (n int, errno unix.Errno) {
+	a := &r.ahead
+	if a.ask > 1 && r.w.d.rxLimit == nil && r.w.makeRing() {
+		return r.readMany()
+	}
+	p := r.parcel()
+	size, errno := readv(r.w.fd, appendVecs(r.vecs[:0], [][]byte{p.buf}))
+	if size <= 0 {
+		r.recycle(p)
+		return 0, errno
+	}
+	a.ask = 4
+	r.arrived(p, uint32(size))
+	return 1, 0
+}
+
+// readMany reads several packets in one system call.
+func (r *receiver) readMany() (n int, errno unix.Errno) {
+	a := &r.ahead
+	for i := range a.ask {
+		a.asked[i] = r.parcel()
+		e, err := r.w.ring.Next()
+		if err != nil {
+			r.w.fail(err)
+			return 0, unix.EIO
+		}
+		e.Op = uring.OpRead
+		e.SetBytes(a.asked[i].buf)
+		e.FD, e.UserData, e.OpFlags = int32(r.w.fd), uint64(i), unix.RWF_NOWAIT
+	}
+	if err := r.w.complete(uint32(a.ask), a.results[:]); err != nil {
+		r.w.fail(err)
+		return 0, unix.EIO
+	}
+	for i := range a.ask {
+		switch size := a.results[i]; {
+		case size > 0:
+			n++
+			r.arrived(a.asked[i], uint32(size))
+		default:
+			errno = unix.Errno(-size)
+			r.recycle(a.asked[i])
+		}
+	}
+	if n == a.ask {
+		a.ask = min(2*n, aheadMax)
+	} else {
+		a.ask = n
+	}
+	if errno == unix.EOPNOTSUPP { // the kernel cannot try without waiting
+		r.w.ringless, errno = true, unix.EAGAIN
+	}
+	return n, errno
+}
+
+// arrived takes a packet that was read to the queue that it is for, or drops it.
+func (r *receiver) arrived(p *parcel, size uint32) {
 	d := r.w.d
-	p := d.parcels.get()
-	n, errno = readv(r.w.fd, appendVecs(r.vecs[:0], [][]byte{p.buf}))
-	if n <= 0 {
-		d.parcels.put(p)
-		return n, errno
-	}
-	p.size = uint32(n)
-	if n < headerSize {
+	p.size, p.hash, p.report = size, 0, reportNone
+	r.large = size > largeFrame
+	if size < headerSize {
 		r.tally.drop(DropMalformed)
-		d.parcels.put(p)
-		return n, 0
+		r.recycle(p)
+		return
 	}
-	frame := p.buf[headerSize:n]
-	if !r.admit(func() [][]byte { return [][]byte{p.buf} }, frame, p.size) {
-		d.parcels.put(p)
-		return n, 0
+	frame := p.buf[headerSize:size]
+	if !r.admit(func() [][]byte { return [][]byte{p.buf} }, frame, size) {
+		r.recycle(p)
+		return
 	}
 	to := r.w
 	if s := d.steering.Load(); s != nil {
@@ -104,35 +216,32 @@ func (r *receiver) readParcel() (n int, errno unix.Errno) {
 		if pair, p.hash, p.report = s.place(frame); pair >= 0 {
 			to = d.worker(pair)
 		}
-	} else {
-		p.hash, p.report = 0, 0
 	}
-	r.pass(p, to)
-	return n, 0
-}
-
-// pass gives a packet to the worker of its queue.
-func (r *receiver) pass(p *parcel, to *worker) {
 	if to == r.w {
-		r.held = p
+		r.ahead.add(p)
 		return
 	}
+	r.pass(p, to)
+}
+
+// pass gives a packet to the worker of another queue.
+func (r *receiver) pass(p *parcel, to *worker) {
 	first, ok := false, false
 	if to != nil {
 		first, ok = to.rx.box.put(p)
 	}
 	if !ok {
 		r.tally.drop(DropQueueFull)
-		r.w.d.parcels.put(p)
+		r.recycle(p)
 	}
 	if first {
 		to.pump.Wake()
 	}
 }
 
-// fits reports whether the guest has room for the packet that is held. One that will never fit is dropped.
-func (r *receiver) fits() bool {
-	n := r.held.size + r.w.d.header() - headerSize
+// fits reports whether the guest has room for a packet, or never will.
+func (r *receiver) fits(p *parcel) bool {
+	n := p.size + r.w.d.header() - headerSize
 	for r.count == 0 || r.merge && r.room < n && r.count < maxStash {
 		if !r.pop() {
 			return false
@@ -141,11 +250,10 @@ func (r *receiver) fits() bool {
 	return true
 }
 
-// deliver copies the packet that is held to the guest's buffers.
-func (r *receiver) deliver() {
-	p, header := r.held, r.w.d.header()
-	r.held = nil
-	defer r.w.d.parcels.put(p)
+// deliver copies a packet to the guest's buffers, if it fits.
+func (r *receiver) deliver(p *parcel) {
+	header := r.w.d.header()
+	defer r.recycle(p)
 	n := p.size + header - headerSize
 	if n > r.room || !r.merge && n > r.stash[r.first].InLen() {
 		r.tally.drop(DropTooLong)

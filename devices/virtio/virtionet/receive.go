@@ -12,13 +12,14 @@ import (
 )
 
 const (
-	// maxFrame is the largest packet with its header when the guest takes large
-	// ones, and smallFrame when it does not and has the usual MTU.
-	maxFrame   = headerSize + 14 + 65535
-	smallFrame = headerSize + vlanHeader + 1500
+	// maxFrame is the largest packet with its header.
+	maxFrame = headerSize + 14 + 65535
+	// largeFrame is from which size on it costs less to read a packet into many buffers of the guest's than
+	// to copy it there.
+	largeFrame = 4096
 
 	// maxStash is how many chains one packet may need.
-	maxStash = 64
+	maxStash = 256
 )
 
 // receiver moves packets from the link to the guest. It keeps chains that it popped
@@ -27,16 +28,16 @@ type receiver struct {
 	w     *worker
 	q     *virtio.Queue
 	tally *tally
-	need  uint32 // room that takes any packet
 	merge bool
 
 	stash  []queue.Chain // a ring of chains
 	first  int
 	count  int
 	room   uint32
-	taken  uint32  // room of the buffers that gather listed
-	got    uint32  // bytes of the packet that was read into the stash, 0 if there is none
-	held   *parcel // the packet that is next, if it is not in the stash
+	taken  uint32 // room of the buffers that gather listed
+	got    uint32 // bytes of the packet that was read into the stash, 0 if there is none
+	large  bool   // the packet before was
+	ahead  ahead
 	box    mailbox
 	vecs   []unix.Iovec
 	pieces [][]byte // what an observer is shown
@@ -49,14 +50,8 @@ type receiver struct {
 }
 
 func (r *receiver) init(w *worker, q *virtio.Queue) {
-	*r = receiver{w: w, q: q, tally: &w.d.tallies[2*w.pair], merge: w.d.features&featureMrgRxBuf != 0, need: smallFrame,
+	*r = receiver{w: w, q: q, tally: &w.d.tallies[2*w.pair], merge: w.d.features&featureMrgRxBuf != 0,
 		stash: make([]queue.Chain, maxStash), vecs: make([]unix.Iovec, 0, maxVecs), pieces: make([][]byte, 0, maxVecs)}
-	if w.d.cfg.HostMTU > 1500 {
-		r.need = headerSize + vlanHeader + uint32(w.d.cfg.HostMTU)
-	}
-	if w.d.features&bigPackets != 0 {
-		r.need = maxFrame
-	}
 }
 
 var (
@@ -68,8 +63,8 @@ var (
 func (r *receiver) receive() bool {
 	n := 0
 	for ; n < batch && r.fetch(); n++ {
-		if r.held != nil {
-			r.deliver()
+		if r.got == 0 {
+			r.deliver(r.ahead.take())
 			continue
 		}
 		size := r.got
@@ -86,11 +81,8 @@ func (r *receiver) receive() bool {
 // If it reports false, what changes that wakes the worker.
 func (r *receiver) fetch() bool {
 	for r.got == 0 {
-		if r.held == nil {
-			r.held = r.box.take()
-		}
-		if r.held != nil {
-			return r.fits()
+		if p := r.next(); p != nil {
+			return r.fits(p)
 		}
 		if !r.read() {
 			return false
@@ -99,24 +91,21 @@ func (r *receiver) fetch() bool {
 	return true
 }
 
-// read takes a packet from the link, and reports whether there was one: into the stash if any
-// packet fits there and it is for this queue.
+// read takes packets from the link, and reports whether there was one: a large one into the stash, and
+// others ahead.
 func (r *receiver) read() bool {
 	if !r.open() {
 		return false
 	}
 	var n int
 	var errno unix.Errno
-	direct := !r.w.steered() && (!r.merge || r.room >= r.need)
-	if direct {
+	if r.large && !r.w.steered() && r.enough() {
 		n, errno = readv(r.w.fd, r.gather())
+		r.got = uint32(max(n, 0))
 	} else {
-		n, errno = r.readParcel()
+		n, errno = r.readAhead()
 	}
 	if n > 0 {
-		if direct {
-			r.got = uint32(n)
-		}
 		return true
 	}
 	if err := ending(errno, r.w.events); err != nil {
@@ -129,10 +118,10 @@ func (r *receiver) read() bool {
 
 // open reports whether packets are taken from the link.
 func (r *receiver) open() bool {
-	if r.w.fd < 0 || r.dead || r.broken || r.held != nil || r.limited() {
+	if r.w.fd < 0 || r.dead || r.broken || r.ahead.count > 0 || r.limited() {
 		return false
 	}
-	return r.enough() || r.count > 0 || r.w.steered()
+	return r.count > 0 || r.pop() || r.w.steered()
 }
 
 // limited reports whether the rate has packets wait.
@@ -148,15 +137,15 @@ func (r *receiver) limited() bool {
 	return wait > 0
 }
 
-// enough pops chains until the largest packet fits, and reports whether it does.
+// enough pops chains until the largest packet fits, if that may be in several, and reports whether it does.
 // Otherwise the guest will kick.
 func (r *receiver) enough() bool {
-	for r.count == 0 || r.merge && r.room < r.need && r.count < maxStash {
-		if !r.pop() {
+	for r.merge && r.room < maxFrame {
+		if r.count == maxStash || !r.pop() {
 			return false
 		}
 	}
-	return true
+	return r.count > 0 || r.pop()
 }
 
 // pop adds a chain to the stash. If there is none, the guest will kick.
@@ -232,6 +221,7 @@ func (r *receiver) accept(n uint32) {
 	case n > r.taken:
 		r.tally.drop(DropTooLong)
 	case r.admit(r.shown, r.head(n), n):
+		r.large = n > largeFrame
 		r.w.d.rxLimit.charge(n - headerSize)
 		r.tally.count(n - headerSize)
 		r.finish(n)

@@ -3,7 +3,6 @@ package virtionet
 import (
 	"golang.org/x/sys/unix"
 
-	"hv/block/uring"
 	"hv/devices/virtio"
 	"hv/devices/virtio/queue"
 )
@@ -25,11 +24,8 @@ type sender struct {
 	late   bool // the latter has been
 	broken bool // by the guest
 
-	// ring sends batches in one system call. A link that was full once gets single packets, because
-	// their order counts.
-	ring    *uring.Ring
-	results []int32
-	single  bool
+	results []int32 // of the packets of a batch that was sent in one system call
+	single  bool    // there is none: a link that was full once gets single packets, because their order counts
 }
 
 func (s *sender) init(w *worker, q *virtio.Queue) {

@@ -20,11 +20,11 @@ const (
 // submit sends the batch by one system call and returns how many packets are done with. Where there is
 // no io_uring, and when the link was full, the worker sends single packets from then on.
 func (s *sender) submit() int {
-	if s.ring == nil && s.makeRing() != nil {
+	if !s.w.makeRing() {
 		s.single = true
 		return 0
 	}
-	if err := s.complete(s.prepare()); err != nil {
+	if err := s.w.complete(s.prepare(), s.results); err != nil {
 		s.broken = true
 		s.w.fail(err)
 		return 0
@@ -43,10 +43,13 @@ func (s *sender) submit() int {
 	return done
 }
 
-// makeRing makes the ring, on the thread that uses it.
-func (s *sender) makeRing() (err error) {
-	s.ring, err = uring.New(batch)
-	return err
+// makeRing makes the ring, on the thread that uses it, and reports whether there is one.
+func (w *worker) makeRing() bool {
+	if w.ring == nil && !w.ringless {
+		r, err := uring.New(batch)
+		w.ring, w.ringless = r, err != nil
+	}
+	return !w.ringless
 }
 
 // prepare makes a request of each packet, as long as there is room for their buffers, and returns
@@ -63,7 +66,7 @@ func (s *sender) prepare() (requests uint32) {
 		case len(c.Out) >= cap(s.vecs)-len(s.vecs):
 			continue
 		}
-		e, err := s.ring.Next()
+		e, err := s.w.ring.Next()
 		if err != nil {
 			continue
 		}
@@ -76,20 +79,21 @@ func (s *sender) prepare() (requests uint32) {
 			e.Op = uring.OpWritev
 			e.SetIovecs(s.vecs[from:])
 		}
-		e.FD, e.UserData = int32(s.w.fd), uint64(i)
+		// Otherwise the kernel would wait for a non-blocking file.
+		e.FD, e.UserData, e.OpFlags = int32(s.w.fd), uint64(i), unix.RWF_NOWAIT
 		requests++
 	}
 	return requests
 }
 
-// complete has the kernel carry out the requests.
-func (s *sender) complete(requests uint32) error {
+// complete has the kernel carry out the requests, which are numbered, and keeps their results.
+func (w *worker) complete(requests uint32, results []int32) error {
 	for requests > 0 {
-		if err := s.ring.Enter(requests); err != nil {
+		if err := w.ring.Enter(requests); err != nil {
 			return err
 		}
-		for c, ok := s.ring.Reap(); ok; c, ok = s.ring.Reap() {
-			s.results[c.UserData] = c.Res
+		for c, ok := w.ring.Reap(); ok; c, ok = w.ring.Reap() {
+			results[c.UserData] = c.Res
 			requests--
 		}
 	}
@@ -108,7 +112,11 @@ func (s *sender) settled(i int) bool {
 	case r >= 0:
 		return s.sent(c, 0)
 	}
-	ok := s.sent(c, unix.Errno(-r))
+	errno := unix.Errno(-r)
+	if errno == unix.EOPNOTSUPP { // the kernel cannot try without waiting
+		errno = unix.EAGAIN
+	}
+	ok := s.sent(c, errno)
 	s.single = s.single || !ok
 	return ok
 }

@@ -5,6 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"hv/block/uring"
 	"hv/devices/virtio"
 	"hv/devices/virtio/pump"
 	"hv/devices/virtio/spin"
@@ -33,6 +34,8 @@ type worker struct {
 	rx   receiver
 	tx   sender
 
+	ring     *uring.Ring // of the thread; nil if it has not been needed
+	ringless bool        // there cannot be one
 	// events are those that poll saw at the link and that no read has explained yet.
 	events int16
 	spin   spin.Spin
@@ -77,9 +80,9 @@ func (w *worker) adopt(p *pump.Pump, fd int) {
 
 // release gives back what belongs to the worker's thread, which has ended.
 func (w *worker) release() {
-	if w.tx.ring != nil {
-		_ = w.tx.ring.Close()
-		w.tx.ring = nil
+	if w.ring != nil {
+		_ = w.ring.Close()
+		w.ring = nil
 	}
 }
 
@@ -91,7 +94,7 @@ func (w *worker) giveBack() {
 	for ; w.tx.count > 0; w.tx.count-- {
 		w.tx.q.Unpop(&w.tx.chains[w.tx.count-1])
 	}
-	w.rx.room, w.rx.got, w.rx.held = 0, 0, nil
+	w.rx.room, w.rx.got = 0, 0
 }
 
 // isDevice reports whether a descriptor is a tap's, and so takes every packet at once.
