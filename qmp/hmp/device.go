@@ -81,12 +81,24 @@ func (c *call) typed(command string, args obj) (obj, error) {
 }
 
 func (c *call) addNetdev() error {
-	args, err := tree(parseOptionList(c.args.str(optionText), "type"))
+	var one []option
+	lists := map[string][]obj{} // options that may be given several times
+	for _, o := range parseOptionList(c.args.str(optionText), "type") {
+		if o.key == "hostfwd" || o.key == "dnssearch" {
+			lists[o.key] = append(lists[o.key], obj{"str": o.value})
+		} else {
+			one = append(one, o)
+		}
+	}
+	args, err := tree(one)
 	if err == nil {
 		args, err = c.typed("netdev_add", args)
 	}
 	if err != nil {
 		return err
+	}
+	for key, list := range lists {
+		args[key] = list
 	}
 	return c.query("netdev_add", args, nil)
 }
