@@ -66,7 +66,7 @@ func (s *side) show(w io.Writer, p paint) error {
 	fmt.Fprintln(w)
 	tab := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(tab, "\tGUEST\tLINK")
-	guest, host := guestParts(s.guest), hostParts(s.host, s.guest)
+	guest, host := guestParts(s.guest), hostParts(s.host)
 	for i, name := range []string{"address", "promiscuous", "addresses", "all groups", "groups", "VLANs"} {
 		for j := range max(len(guest[i]), len(host[i]), 1) {
 			fmt.Fprintf(tab, "%s\t%s\t%s\n", name, at(guest[i], j), at(host[i], j))
@@ -126,9 +126,12 @@ func table(list []rxfilter.MAC, mode rxfilter.Mode, overflow bool) (out []string
 }
 
 // hostParts are what a link lets through, part by part.
-func hostParts(h *rxfilter.Host, g *rxfilter.Guest) [6][]string {
-	if h == nil {
+func hostParts(h *rxfilter.Host) [6][]string {
+	switch {
+	case h == nil:
 		return [6][]string{{"there is none"}}
+	case h.Open:
+		return [6][]string{{"everything"}}
 	}
 	vlans := "all"
 	if h.Filters {

@@ -218,6 +218,9 @@ func count(mode rxfilter.Mode, n int, one, many string) string {
 
 // hostSummary is a link's filter in a line.
 func hostSummary(h *rxfilter.Host) string {
+	if h.Open {
+		return "everything"
+	}
 	text := h.MAC.String()
 	if h.Promisc {
 		text += ", promiscuous"

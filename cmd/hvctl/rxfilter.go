@@ -234,7 +234,10 @@ func (t *tool) report(r rxsync.Report) {
 	if r.Err != nil {
 		fmt.Fprintf(t.out, "%s: failed: %s\n", who, strings.ReplaceAll(r.Err.Error(), "\n", "; "))
 	}
-	if len(r.Result.Done)+len(r.Result.Lacks) == 0 && r.Err == nil {
+	switch {
+	case r.Open:
+		fmt.Fprintf(t.out, "%s: hands everything over, there is nothing to follow\n", who)
+	case len(r.Result.Done)+len(r.Result.Lacks) == 0 && r.Err == nil:
 		fmt.Fprintf(t.out, "%s: follows\n", who)
 	}
 }

@@ -123,6 +123,16 @@ func TestShowFilters(t *testing.T) {
 			t.Errorf("%d %s %s", status, out, errOut)
 		}
 	})
+	s.Run("ip tuntap add dev tap1 mode tap")
+	s.Inside(func() {
+		status, out, _ := r.run("", "rxfilter", "show", "vm", "--link", "n0=tap1")
+		if want := "address      52:54:00:00:00:02  everything\n"; status != 0 || !strings.Contains(out, want) || !strings.Contains(out, "drift: none\n") {
+			t.Errorf("%d %s", status, out)
+		}
+		if status, out, _ := r.run("", "net", "vm", "--link", "n0=tap1", "--interval", "0.01"); status != 0 || !strings.Contains(out, "n0: link: everything\n") {
+			t.Errorf("%d %s", status, out)
+		}
+	})
 	if p := paint(true); p.in(red, "x") != "\x1b[31mx\x1b[0m" || p.in("", "x") != "x" || paint(false).in(red, "x") != "x" {
 		t.Error("colours are wrong")
 	}

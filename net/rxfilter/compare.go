@@ -14,6 +14,9 @@ func (d *Drift) None() bool { return len(d.Missing)+len(d.Extra)+len(d.Lacks) ==
 
 // Compare says how a link differs from what a policy gives to a guest, whoever made it so.
 func Compare(p Policy, g *Guest, h *Host) (d Drift) {
+	if h.Open {
+		return d
+	}
 	all := *h
 	all.Multicast = h.Joined // those that the kernel joined are let through as well
 	own := Owned{Promisc: h.Promisc, AllMulti: h.AllMulti, Unicast: h.Unicast, Multicast: h.Multicast}

@@ -11,6 +11,9 @@ type Host struct {
 	Index int
 	Kind  string // such as macvtap
 	Mode  string // of a macvtap or macvlan: bridge, passthru, ...
+	// Open says that the link hands everything over whatever its lists say, as a tap does,
+	// whose address is the host's own: there is nothing to change.
+	Open bool
 	// Takes says what the link can have.
 	Takes  Abilities
 	Parent int // index of the device below a macvtap
@@ -95,6 +98,9 @@ func (o Op) About() string {
 
 // fit adapts what is wanted to what a link can do, and returns besides what it can not.
 func (w Want) fit(h *Host, own *Owned) (fits Want, lacks []string) {
+	if h.Open {
+		return Want{}, nil
+	}
 	if w.MAC == (MAC{}) {
 		w.MAC = own.First
 	}

@@ -217,6 +217,11 @@ func TestCompare(t *testing.T) {
 	if !reflect.DeepEqual(d, want) || d.None() {
 		t.Errorf("%+v", d)
 	}
+	open := h
+	open.Open = true
+	if d := Compare(policy(t, "full"), &g, &open); !d.None() {
+		t.Errorf("%+v", d)
+	}
 	same := Guest{MAC: a1, Multicast: All, MulticastTable: []MAC{g3}}
 	if d := Compare(policy(t, "full"), &same, &Host{MAC: a1, AllMulti: true}); !d.None() {
 		t.Errorf("%+v", d)

@@ -97,9 +97,9 @@ func (l *Link) Read() (Host, error) {
 	h := Host{
 		Name: a.Name, Index: a.Index, Kind: link.Type(), Parent: a.ParentIndex, MAC: toMAC(a.HardwareAddr),
 		Promisc: a.RawFlags&unix.IFF_PROMISC != 0, AllMulti: a.RawFlags&unix.IFF_ALLMULTI != 0,
-		Takes: Abilities{Unicast: true, Promisc: true},
 	}
-	if m, ok := macvlan(link); ok {
+	m, ok := macvlan(link)
+	if h.Open = !ok; ok {
 		h.Mode = modes[m.Mode]
 		alone := m.Mode == netlink.MACVLAN_MODE_PASSTHRU
 		// A port that others share finds the receiver by its one address (macvlan_hash_lookup,

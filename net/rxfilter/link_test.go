@@ -238,6 +238,18 @@ func TestFilteringParent(t *testing.T) {
 	}
 }
 
+// TestTap: a tap hands everything over, and its address is the host's.
+func TestTap(t *testing.T) {
+	s := newSpace(t)
+	s.Run("ip tuntap add dev tap0 mode tap")
+	before := s.Run("ip -d link show tap0")
+	y := s.syncer(Full())
+	r := s.sync(y, Guest{MAC: a2, Promisc: true, UnicastTable: []MAC{a3}, MulticastTable: []MAC{g1}, VLANTable: []uint16{10}})
+	if after := s.Run("ip -d link show tap0"); after != before || len(r.Done)+len(r.Lacks) > 0 || !y.Host().Open {
+		t.Errorf("%+v: %s", r, after)
+	}
+}
+
 func TestNoLink(t *testing.T) {
 	if _, err := Open("rxf-there-is-none", nil); !errors.Is(err, ErrGone) {
 		t.Error(err)

@@ -44,6 +44,7 @@ type Report struct {
 	NIC, Link string
 	Result    rxfilter.Result
 	Err       error
+	Open      bool // the link needs no filter, since it hands everything over
 }
 
 // firstTry is when a link that is missing is looked for again; each time it takes twice as
@@ -236,7 +237,7 @@ func (r *runner) adopt(n *nic, name string) error {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	n.link, n.stop, n.said, r.wait = link, stop, "", firstTry
-	r.Report(Report{NIC: n.name, Link: name})
+	r.Report(Report{NIC: n.name, Link: name, Open: n.sync.Host().Open})
 	r.watches.Go(func() {
 		err := link.Watch(ctx, func(change rxfilter.Notice) { r.tell(ctx, notice{n, link, change}) })
 		if ctx.Err() == nil && err != nil { // nothing more will be told: the audit finds out

@@ -450,3 +450,20 @@ func BenchmarkFollow(b *testing.B) {
 		})
 	}
 }
+
+// TestOpen: a tap is left alone.
+func TestOpen(t *testing.T) {
+	s := netspace.New(t)
+	s.Run("ip tuntap add dev tap0 mode tap")
+	before := address(s)
+	f := newFake(t)
+	f.has("n0: index=0,type=nic,model=virtio-net-pci,macaddr="+first+"\n \\ h0: index=0,type=tap,ifname=tap0,script=no,downscript=no\n", info("n0", first))
+	r := start(t, s, Config{VM: f.connect()}, "full")
+	if rep := <-r.reports; !rep.Open || rep.Link != "tap0" {
+		t.Errorf("%+v", rep)
+	}
+	f.change("n0", func(i *qapi.RxFilterInfo) { i.Promiscuous = true })
+	if err := r.finish(); err != nil || len(r.reports) > 0 || address(s) != before {
+		t.Error(err, len(r.reports), address(s))
+	}
+}

@@ -135,6 +135,13 @@ func TestFilterSync(t *testing.T) {
 		becomes(t, p, changed+" "+group)
 		ip(t, "link set mv0 address "+other) // by somebody else
 		becomes(t, p, changed+" "+group)
+		out, status := hvctl(t, "net", socket, "--interval", "0.1")
+		if status != 0 || !strings.Contains(out, "nic: drift: none\n") || !strings.Contains(out, "n0 (macvtap)  mv0") {
+			t.Errorf("%d %s", status, out)
+		}
+		if out, status = hvctl(t, "rxfilter", "show", socket); status != 0 || !strings.Contains(out, "nic on mv0 (macvtap bridge)\n") {
+			t.Errorf("%d %s", status, out)
+		}
 		v.do(t, "system_reset")
 		becomes(t, p, firstMAC+" ALLMULTI PROMISC")
 		sh.expect(t, "guest: shell")
