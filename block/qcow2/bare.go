@@ -2,10 +2,8 @@ package qcow2
 
 import "sync/atomic"
 
-const (
-	grain  = 64      // clusters
-	grains = 1 << 20 // at most
-)
+// grains is how many grains an image has at most.
+const grains = 1 << 20
 
 // bareMap is what is known of where an image has no clusters. Bits are changed with the
 // image's lock held, and read without it.
@@ -22,9 +20,6 @@ func (im *Image) newBare() *bareMap {
 	g := &im.geo
 	slice := g.clusterSize * (g.sliceBytes / g.entrySize)
 	b := &bareMap{size: im.Size(), below: im.backing, shift: g.clusterBits}
-	for 1<<b.shift < min(grain*g.clusterSize, slice) {
-		b.shift++
-	}
 	for b.size>>b.shift >= grains {
 		if b.shift++; 1<<b.shift > slice {
 			return nil
@@ -48,7 +43,8 @@ func (b *bareMap) has(off, n int64) bool {
 	return true
 }
 
-// learn finds out about the grain of a cluster that is not there. The lock is held.
+// learn finds out about the grain of a cluster that is not there, and about those beside it of
+// which the same slice tells. The lock is held.
 func (im *Image) learn(off int64) {
 	if im.backing == nil || im.broken != nil {
 		return
@@ -61,11 +57,22 @@ func (im *Image) learn(off int64) {
 		im.none.Store(b)
 	}
 	i := off >> b.shift
-	if bit := uint64(1) << (i % 64); (b.bare[i/64].Load()|b.other[i/64].Load())&bit != 0 {
+	if (b.bare[i/64].Load()|b.other[i/64].Load())&(1<<(i%64)) != 0 {
 		return
 	}
+	g := &im.geo
+	span := g.clusterSize * (g.sliceBytes / g.entrySize)
+	for k := i &^ 63; k < i|63+1 && k<<b.shift < b.size; k++ {
+		if at := k << b.shift; at/span == off/span {
+			b.note(k, im.hasNone(at, 1<<b.shift))
+		}
+	}
+}
+
+// note notes whether a grain has no cluster.
+func (b *bareMap) note(i int64, bare bool) {
 	set := b.other
-	if im.hasNone(i<<b.shift, 1<<b.shift) {
+	if bare {
 		set = b.bare
 	}
 	set[i/64].Or(1 << (i % 64))
