@@ -229,7 +229,7 @@ func (l *Engine) Halt() (bases []uint32, err error) {
 	return bases, err
 }
 
-// Close closes the vhost devices, and not the tap. Nothing must be served.
+// Close closes the vhost devices, and not the tap. What is served is so no more.
 func (l *Engine) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -237,6 +237,6 @@ func (l *Engine) Close() error {
 	for _, k := range l.kernels {
 		errs = append(errs, k.Close())
 	}
-	l.kernels = nil
+	l.kernels, l.serving = nil, 0
 	return errors.Join(errs...)
 }

@@ -102,8 +102,15 @@ func TestServe(t *testing.T) {
 	if bases, err = l.Halt(); err != nil || len(bases) != 0 || len(*calls) != 0 {
 		t.Errorf("halted twice: %v, %v, %q", bases, err, *calls)
 	}
+	if err := l.Serve(setup(2)); err != nil {
+		t.Fatal(err)
+	}
+	*calls = nil
 	if err := l.Close(); err != nil || !slices.Equal(*calls, []string{"0: close", "1: close"}) {
 		t.Errorf("%q, %v", *calls, err)
+	}
+	if bases, err := l.Halt(); err != nil || len(bases) != 0 {
+		t.Errorf("halted once it was closed: %v, %v", bases, err)
 	}
 }
 
