@@ -1,6 +1,7 @@
 package imgtool
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -52,6 +53,31 @@ func (b *Bitmaps) find(name string) (*qcow2.Bitmap, error) {
 // bytes is how many bytes of bits there are at a granularity.
 func (b *Bitmaps) bytes(granularity int64) int64 {
 	return ((b.size+granularity-1)/granularity + 7) / 8
+}
+
+// resize changes the size of the disk and, with it, the bitmaps.
+func (b *Bitmaps) resize(size int64, mode string) error {
+	if len(b.list) == 0 {
+		return b.layer.Truncate(size, mode)
+	}
+	if slices.ContainsFunc(b.list, func(x qcow2.Bitmap) bool { return x.Inconsistent }) {
+		return errors.Join(errors.New("Cannot resize an image with inconsistent bitmaps"), b.Store())
+	}
+	err := b.layer.Truncate(size, mode)
+	now := b.layer.Size()
+	for i := range b.list {
+		x := &b.list[i]
+		y, failed := bitmap.Load(&bitmap.Stored{Name: x.Name, Granularity: x.Granularity, Bits: x.Bits}, b.size)
+		if failed == nil {
+			failed = y.Resize(now)
+		}
+		if failed != nil {
+			return errors.Join(err, failed)
+		}
+		x.Bits = y.Store().Bits
+	}
+	b.size = now
+	return errors.Join(err, b.Store())
 }
 
 // Add makes a bitmap. A granularity of 0 is that of the image's clusters, within bounds.

@@ -39,11 +39,11 @@ func (im *Image) Resize(size int64, mode string) error {
 
 // ResizeLayer is Resize for qcow2 images, with the modes that they have.
 func ResizeLayer(s Source, size int64, mode string) error {
-	l, err := OpenLayer(s, Access{Write: true}, false)
+	b, err := OpenBitmaps(s, Access{Write: true})
 	if err != nil {
 		return err
 	}
-	return errors.Join(l.Truncate(size, mode), l.Close())
+	return errors.Join(b.resize(size, mode), b.Close())
 }
 
 // SetBacking changes what an image says of its backing file, and nothing else. An empty name is

@@ -258,6 +258,37 @@ func TestMerge(t *testing.T) {
 	}
 }
 
+// TestResizeBitmaps has the bitmaps of an image follow its size, unless one cannot.
+func TestResizeBitmaps(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "a")
+	create(t, "qcow2", name, 1<<20)
+	src := Source{Name: name}
+	b, err := OpenBitmaps(src, Access{Write: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = errors.Join(b.Add("a", 65536), b.Add("off", 512), b.Enable("off", false))
+	b.list[0].Bits[1] = 0x81 // clusters 8 and 15
+	if err := errors.Join(err, b.Store(), b.Close(), ResizeLayer(src, 2<<20, "metadata"), ResizeLayer(src, 576<<10, "")); err != nil {
+		t.Fatal(err)
+	}
+	if b, err = OpenBitmaps(src, Access{Write: true}); err != nil {
+		t.Fatal(err)
+	}
+	if x := b.list[0]; len(b.list) != 2 || x.Name != "a" || !x.Enabled || !bytes.Equal(x.Bits, []byte{0, 1}) || b.list[1].Enabled || len(b.list[1].Bits) != 576<<10/512/8 {
+		t.Errorf("%+v", b.list)
+	}
+	if err := b.Close(); err != nil { // which leaves them in use
+		t.Error(err)
+	}
+	if err := ResizeLayer(src, 1<<20, "metadata"); err == nil || !strings.Contains(err.Error(), "inconsistent") {
+		t.Error(err)
+	}
+	if out, err := exec.Command("qemu-img", "check", name).CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
 // TestRefusals is what is wrong with an image that is to be made.
 func TestRefusals(t *testing.T) {
 	dir := t.TempDir()

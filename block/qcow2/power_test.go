@@ -156,7 +156,9 @@ func (p *power) wholeOp(e *event, op int, name string) error {
 		s := &snapState{values: slices.Clone(p.m.now), size: p.m.disk}
 		p.m.snaps[name] = s
 		_, err := im.CreateSnapshot(Snapshot{Name: name})
-		s.created = p.dev.pos()
+		if s.created = p.dev.pos(); err != nil {
+			delete(p.m.snaps, name)
+		}
 		return err
 	case op < 4 && len(snaps) > 0:
 		i := p.rng.IntN(len(snaps))
