@@ -198,6 +198,9 @@ func (q *Queue) submit(tag uint32) error {
 	return q.submitBeside(tag, r)
 }
 
+// manyZeroes is how many zeroes around data a file system makes sooner than they are written.
+const manyZeroes = 32 << 10
+
 // submitBeside has a request go past the graph, if it can.
 func (q *Queue) submitBeside(tag uint32, r *begun) error {
 	isWrite := r.op == hostfile.OpWrite
@@ -217,6 +220,9 @@ func (q *Queue) submitBeside(tag uint32, r *begun) error {
 		return nil
 	case ok && h.File.Takes(h.Offset, r.bufs):
 		r.hop, r.linked = h, false
+		if h.Head+h.Tail >= manyZeroes && h.File.Zeroed(h.Offset, h.Head+r.n+h.Tail) {
+			return q.shared.SubmitTo(h.File, r.op, tag, h.Offset+h.Head, r.n, r.bufs)
+		}
 		return q.shared.SubmitTo(h.File, r.op, tag, h.Offset, h.Head+r.n+h.Tail, r.padded())
 	case ok:
 		h.Cancel()

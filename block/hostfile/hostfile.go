@@ -54,6 +54,8 @@ type File struct {
 	memory bool
 	// buffered says that writes go to the page cache, and no further.
 	buffered bool
+	// writtenZeroes says that the file system makes no zeroes by itself.
+	writtenZeroes atomic.Bool
 	// around is held by all writes through Do in a file with an alignment, alone by those that
 	// have to write what lies around them, too.
 	around sync.RWMutex

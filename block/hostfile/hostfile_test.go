@@ -468,3 +468,27 @@ func BenchmarkRead(b *testing.B) {
 		}
 	}
 }
+
+// TestZeroed has a file system make zeroes, where it can, and the file grow by them.
+func TestZeroed(t *testing.T) {
+	engines(t, func(t *testing.T, cfg Config) {
+		f := open(t, cfg)
+		q := newQueue(t, f)
+		full := bytes.Repeat([]byte("x"), 8192)
+		if res := q.do(t, OpWrite, testSize-8192, 8192, full); res < 0 {
+			t.Fatal(res)
+		}
+		want := uint64(testSize)
+		if f.Zeroed(testSize-4096, 64<<10) {
+			want += 60 << 10
+			clear(full[4096:])
+		}
+		if st, err := os.Stat(cfg.Path); err != nil || f.Size() != want || uint64(st.Size()) != want {
+			t.Errorf("%d bytes of %d: %v", f.Size(), want, err)
+		}
+		got := make([]byte, 8192)
+		if res := q.do(t, OpRead, testSize-8192, 8192, got); res < 0 || !bytes.Equal(got, full) {
+			t.Errorf("read %d, or something else", res)
+		}
+	})
+}

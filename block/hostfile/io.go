@@ -307,6 +307,21 @@ func (f *File) zero(off, n int64) int32 {
 	return 0
 }
 
+// Zeroed has the file system make a range of a file zeroes, up to which the file grows, without
+// writing them. It reports whether that was done.
+func (f *File) Zeroed(off, n int64) bool {
+	if f.block || f.memory || f.writtenZeroes.Load() {
+		return false
+	}
+	err := unix.Fallocate(f.fd, unix.FALLOC_FL_ZERO_RANGE, off, n)
+	if err == nil {
+		f.grew(off + n)
+	} else if errors.Is(err, unix.EOPNOTSUPP) {
+		f.writtenZeroes.Store(true)
+	}
+	return err == nil
+}
+
 // rest finishes a request that moved less than it should: at the end of a
 // file a read has zeroes, everything else goes on where it stopped.
 func (f *File) rest(r request, moved int32, iovs []unix.Iovec) int32 {
