@@ -563,10 +563,12 @@ func TestParked(t *testing.T) {
 	dev.running()[0].io.(*mediumIO).retry()
 	dev.Resume()
 	d.Wait(0)
+	dev.Pause() // the medium is the worker's until then
 	if status := d.Bytes(at, 1)[0]; status != statusOK || m.flushes != 1 {
 		t.Errorf("status %d after %d flushes", status, m.flushes)
 	}
 	m.errno = -int32(unix.EIO)
+	dev.Resume()
 	flush()
 	dev.Pause()
 	dev.Resume()

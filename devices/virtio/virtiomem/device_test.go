@@ -347,12 +347,15 @@ func FuzzRequests(f *testing.F) {
 			r.d.Release(mark)
 			apply(&model, typ, first, n)
 		}
+		r.dev.mu.Lock()
+		state := slices.Clone(r.dev.plugged)
+		r.dev.mu.Unlock()
 		var size uint64
 		for i, plugged := range model {
 			if plugged {
 				size += block
 			}
-			if r.dev.plugged[i] != plugged {
+			if state[i] != plugged {
 				t.Fatalf("block %d plugged: %v", i, !plugged)
 			}
 		}
