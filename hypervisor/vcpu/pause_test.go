@@ -43,7 +43,7 @@ func TestPauseCompletesAccesses(t *testing.T) {
 	var reads readCounter
 	b.port(0x10, 1, &reads)
 	c := b.add()
-	for i := range 200 {
+	for i := 0; i < 200 || reads.n == 0; i++ {
 		b.resume()
 		if i%2 == 0 {
 			runtime.Gosched()
@@ -64,9 +64,6 @@ func TestPauseCompletesAccesses(t *testing.T) {
 		if done != reads.n || byte(regs.RAX) != byte(reads.n) {
 			t.Fatalf("the guest read %d times, the last was %d, at %#x; the device was read %d times", done, byte(regs.RAX), regs.RIP, reads.n)
 		}
-	}
-	if reads.n == 0 {
-		t.Error("the guest never ran")
 	}
 }
 
