@@ -111,8 +111,7 @@ func (w *ward) expected(g wish) hostState {
 	}
 	if w.policy != "none" {
 		s.AllMulti = g.allmulti || g.free
-	}
-	if w.policy != "none" && !g.allmulti { // of all groups none is listed
+		// The list is kept while all groups are let through.
 		s.Groups = append(append(s.Groups, "01:00:5e:00:00:01", "33:33:00:00:00:01", fmt.Sprintf("33:33:ff:00:%02x:01", w.nth)), g.groups...)
 	}
 	s.Promisc = w.policy == "full" && g.free
