@@ -44,15 +44,18 @@ func hasFeature(msg []byte, name string) bool {
 	return found
 }
 
-// attributes calls a function for the attributes of a kind.
-func attributes(b []byte, kind uint16, each func([]byte)) {
-	list, err := nl.ParseRouteAttr(b)
-	if err != nil {
-		return
-	}
-	for _, a := range list {
-		if a.Attr.Type&^(unix.NLA_F_NESTED|unix.NLA_F_NET_BYTEORDER) == kind {
-			each(a.Value)
+// attributes calls a function for the attributes of a kind. It reports whether all of b is
+// attributes.
+func attributes(b []byte, kind uint16, each func([]byte)) bool {
+	for len(b) >= unix.SizeofRtAttr {
+		n := int(nl.NativeEndian().Uint16(b))
+		if n < unix.SizeofRtAttr || n > len(b) {
+			return false
 		}
+		if nl.NativeEndian().Uint16(b[2:])&^(unix.NLA_F_NESTED|unix.NLA_F_NET_BYTEORDER) == kind {
+			each(b[unix.SizeofRtAttr:n])
+		}
+		b = b[min((n+3)&^3, len(b)):] // the last one may end before its padding
 	}
+	return true
 }

@@ -244,21 +244,15 @@ func parseNotice(m *syscall.NetlinkMessage, index int) (Notice, bool) {
 		Promisc: info.Flags&unix.IFF_PROMISC != 0, AllMulti: info.Flags&unix.IFF_ALLMULTI != 0,
 		Gone: m.Header.Type == unix.RTM_DELLINK,
 	}
-	attrs, err := nl.ParseRouteAttr(m.Data[unix.SizeofIfInfomsg:])
-	if err != nil {
+	attrs := m.Data[unix.SizeofIfInfomsg:]
+	if !attributes(attrs, unix.IFLA_ADDRESS, func(b []byte) { n.MAC = toMAC(b) }) {
 		return Notice{Lost: true}, true
 	}
-	for _, a := range attrs {
-		switch a.Attr.Type {
-		case unix.IFLA_ADDRESS:
-			n.MAC = toMAC(a.Value)
-		case unix.IFLA_IFNAME:
-			n.Name = unix.ByteSliceToString(a.Value)
-		case unix.IFLA_LINK:
-			if len(a.Value) == 4 {
-				n.Parent = int(int32(nl.NativeEndian().Uint32(a.Value)))
-			}
+	attributes(attrs, unix.IFLA_IFNAME, func(b []byte) { n.Name = unix.ByteSliceToString(b) })
+	attributes(attrs, unix.IFLA_LINK, func(b []byte) {
+		if len(b) == 4 {
+			n.Parent = int(int32(nl.NativeEndian().Uint32(b)))
 		}
-	}
+	})
 	return n, true
 }

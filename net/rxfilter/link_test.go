@@ -334,6 +334,7 @@ func FuzzNetlink(f *testing.F) {
 	f.Add(entry)
 	f.Add(slices.Concat([]byte{11, 1, 0, 0}, attr(4, attr(3, attr(1, attr(2, []byte(vlanFilter)))))))
 	f.Add(slices.Concat([]byte{0, 0, 1, 0, 4, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0}, attr(unix.IFLA_ADDRESS, a1[:]), attr(unix.IFLA_LINK, []byte{3, 0, 0, 0})))
+	f.Add([]byte("\x18\x00\x01\x00\x12\x00\x02\x00rx-vlan-filter\x00")) // no padding at the end
 	f.Fuzz(func(t *testing.T, b []byte) {
 		hasFeature(b, vlanFilter)
 		if m, ok := parseEntry(b, 4); ok && m == (MAC{}) && !strings.Contains(string(b), string(make([]byte, 6))) {

@@ -38,6 +38,7 @@ func vhostNet(t *testing.T, queues int) {
 		"-netdev", fmt.Sprintf("tap,id=n0,ifname=hvvn0,script=no,downscript=no,vhost=on,vhostforce=on,queues=%d", queues),
 		"-device", `{"driver":"virtio-net-pci",` + nic + `}`,
 	})...)
+	p.Expect(t, "hv guest: ") // by then there is the tap
 	run(t, "ip", "addr", "add", "10.79.0.1/24", "dev", "hvvn0")
 	run(t, "ip", "link", "set", "hvvn0", "up")
 	pong := func(n int) {
@@ -75,7 +76,8 @@ func vhostNet(t *testing.T, queues int) {
 	p.Wait(t)
 }
 
-// vhostThreads counts the kernel's workers for a process.
+// vhostThreads counts the kernel's workers for a process. Each is called after the thread that
+// opened its device.
 func vhostThreads(t *testing.T, pid int) (n int) {
 	t.Helper()
 	all, err := filepath.Glob("/proc/[0-9]*/comm")
@@ -83,7 +85,9 @@ func vhostThreads(t *testing.T, pid int) (n int) {
 		t.Fatal(err)
 	}
 	for _, path := range all {
-		if b, _ := os.ReadFile(path); strings.TrimSpace(string(b)) == fmt.Sprintf("vhost-%d", pid) {
+		b, _ := os.ReadFile(path)
+		owner, ok := strings.CutPrefix(strings.TrimSpace(string(b)), "vhost-")
+		if _, err := os.Stat(fmt.Sprintf("/proc/%d/task/%s", pid, owner)); ok && err == nil {
 			n++
 		}
 	}
