@@ -69,7 +69,7 @@ func vhostNet(t *testing.T, queues int) {
 	awaitDeleted(t, p, c, map[string]string{"nic0": ""})
 	call(t, c, "device_add", `{"driver":"virtio-net-pci",`+nic+`}`)
 	pong(2)
-	if after := descriptors(t, p.Cmd.Process.Pid); after != before {
+	if after := descriptors(t, p.Cmd.Process.Pid); after > before {
 		t.Errorf("%d descriptors before, %d after", before, after)
 	}
 	execute(t, c, "quit")
