@@ -1,7 +1,6 @@
 package server
 
 import (
-	"runtime"
 	"sync"
 
 	"hv/qmp/events"
@@ -30,18 +29,10 @@ func newTape(pretty bool, limit int) *tape {
 
 // Deliver implements events.Sink.
 func (t *tape) Deliver(m events.Message) {
-	if t.append(m) {
-		// The crier was made to be next on this thread: it need not wait for another.
-		runtime.Gosched()
-	}
-}
-
-// append adds an event, if anybody reads it, and wakes the crier.
-func (t *tape) append(m events.Message) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.members) == 0 {
-		return false
+		return
 	}
 	msg := m.Compact
 	if t.pretty {
@@ -53,7 +44,6 @@ func (t *tape) append(m events.Message) bool {
 	t.buf = append(t.buf, msg...)
 	t.end += uint64(len(msg))
 	t.tell()
-	return true
 }
 
 // tell wakes the crier.
