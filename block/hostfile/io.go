@@ -313,7 +313,7 @@ func (f *File) Zeroed(off, n int64) bool {
 	if f.block || f.memory || f.writtenZeroes.Load() {
 		return false
 	}
-	err := unix.Fallocate(f.fd, unix.FALLOC_FL_ZERO_RANGE, off, n)
+	err := f.fallocate(unix.FALLOC_FL_ZERO_RANGE, off, n)
 	if err == nil {
 		f.grew(off + n)
 	} else if errors.Is(err, unix.EOPNOTSUPP) {

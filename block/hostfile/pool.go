@@ -74,13 +74,13 @@ func (f *File) do(r request, bufs [][]byte) int32 {
 		err = f.Flush()
 	case OpDiscard:
 		if f.cfg.Discard {
-			if err = f.fallocate(r.op, r.off, r.n); errors.Is(err, unix.EOPNOTSUPP) {
+			if err = f.fallocate(f.fallocateMode(r.op), r.off, r.n); errors.Is(err, unix.EOPNOTSUPP) {
 				err = nil
 			}
 		}
 	default:
 		if err = f.growZeroes(r.off, r.n); err == nil {
-			err = f.fallocate(r.op, r.off, r.n)
+			err = f.fallocate(f.fallocateMode(r.op), r.off, r.n)
 		}
 		if errors.Is(err, unix.EOPNOTSUPP) {
 			return f.zero(r.off, r.n)
@@ -92,12 +92,12 @@ func (f *File) do(r request, bufs [][]byte) int32 {
 	return 0
 }
 
-func (f *File) fallocate(op uint8, off, n int64) error {
+func (f *File) fallocate(mode uint32, off, n int64) error {
 	if f.align > 1 {
 		f.around.RLock()
 		defer f.around.RUnlock()
 	}
-	return unix.Fallocate(f.fd, f.fallocateMode(op), off, n)
+	return unix.Fallocate(f.fd, mode, off, n)
 }
 
 // growZeroes has a file reach to the end of a range that is made zeroes. One block is
@@ -107,12 +107,8 @@ func (f *File) growZeroes(off, n int64) error {
 	if end <= int64(f.Size()) || f.block {
 		return nil
 	}
-	if f.align > 1 {
-		f.around.RLock()
-		defer f.around.RUnlock()
-	}
 	last := min(n, 4096)
-	if err := unix.Fallocate(f.fd, 0, end-last, last); err != nil {
+	if err := f.fallocate(0, end-last, last); err != nil {
 		return err
 	}
 	f.grew(end)

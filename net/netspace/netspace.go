@@ -31,7 +31,7 @@ var made atomic.Int64
 func New(t testing.TB) *Space {
 	t.Helper()
 	if os.Getuid() != 0 {
-		t.Skip("links are made by root only")
+		t.Fatal("network namespaces are made by root only: run the tests as root")
 	}
 	s := &Space{t, fmt.Sprintf("hvtest%d-%d", os.Getpid(), made.Add(1))}
 	s.host("ip", "netns", "add", s.name)

@@ -212,7 +212,7 @@ func TestWatch(t *testing.T) {
 func TestFilteringParent(t *testing.T) {
 	s := newSpace(t)
 	if exec.Command("ip", "-n", s.Name(), "link", "add", "low", "type", "bond").Run() != nil {
-		t.Skip("this kernel has no bonds")
+		t.Skip("SKIPPED: this kernel has no bonds: modprobe bonding, or the testbed")
 	}
 	for _, c := range []struct {
 		mode    string

@@ -125,41 +125,6 @@ func (l *Lab) Command(name string, args ...string) *exec.Cmd {
 	return exec.Command("ip", append([]string{"netns", "exec", l.Namespace, name}, args...)...)
 }
 
-// MTU sets the size of packets on both ends.
-func (l *Lab) MTU(t testing.TB, size int) {
-	t.Helper()
-	near, err := netlink.LinkByName(l.Near)
-	if err == nil {
-		err = netlink.LinkSetMTU(near, size)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	far, err := l.there.LinkByName(l.Far)
-	if err == nil {
-		err = l.there.LinkSetMTU(far, size)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// Address gives the far end an address like 10.0.0.1/24.
-func (l *Lab) Address(t testing.TB, cidr string) {
-	t.Helper()
-	far, err := l.there.LinkByName(l.Far)
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr, err := netlink.ParseAddr(cidr)
-	if err == nil {
-		err = l.there.AddrAdd(far, addr)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 // modes are macvtap's.
 var modes = map[string]netlink.MacvlanMode{
 	"bridge": netlink.MACVLAN_MODE_BRIDGE, "vepa": netlink.MACVLAN_MODE_VEPA, "private": netlink.MACVLAN_MODE_PRIVATE, "passthru": netlink.MACVLAN_MODE_PASSTHRU,
