@@ -32,7 +32,7 @@ run: build ## build, then start a VM at once from the embedded guest; QMP on /ru
 test: deps build ## every suite, the testbed's too; installs the Debian packages it needs
 	$(GO) vet ./... ./testdata/guest
 	$(GO) test -timeout 40m $(HERE)
-	$(GO) test -timeout 40m ./test/linux
+	$(GO) test -timeout 60m ./test/linux
 
 check: deps build ## format, vet, staticcheck, and all tests with the race detector
 	@fmt=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$fmt" || { echo "run gofmt -w on:"; echo "$$fmt"; exit 1; }
@@ -42,7 +42,7 @@ check: deps build ## format, vet, staticcheck, and all tests with the race detec
 	CGO_ENABLED=1 $(GO) test -race -timeout 60m ./test/linux
 
 testbed-test: deps build ## only what runs stock Linux guests in the testbed
-	$(GO) test -timeout 40m -v ./test/linux
+	$(GO) test -timeout 60m -v ./test/linux
 
 iotests: deps build ## QEMU's tests of its block layer with hv: TESTS="030 qcow2:041 ...", `all`, or those kept green
 	$(GO) run ./test/iotests/iotrun -formats $(FORMATS) $(TESTS)

@@ -2,6 +2,7 @@ package linux
 
 import (
 	"fmt"
+	"os"
 	"regexp"
 	"strconv"
 	"strings"
@@ -25,32 +26,51 @@ dd if=/dev/vda bs=4k count=64 iflag=direct of=/tmp/a 2>/dev/null && echo read=ok
 echo hello >/dev/hvc0
 `
 
-type size struct{ cpus, mib int }
+// config is what one guest boots with: each kind of RAM and of kernel file once at least.
+type config struct {
+	cpus, mib int
+	backend   string // the options of its -object, but for id and size
+	boot      func([]string) []string
+}
 
-func sizes() []size {
-	if !hvrun.Soak() {
-		return []size{{1, 256}, {2, 2048}, {8, 6144}}
+func bzImage(options []string) []string { return options }
+
+// configs pairs every number of processors with every size of memory in a soak, and takes
+// each of them once otherwise.
+func configs(dir string) []config {
+	all := []config{
+		{1, 256, "memory-backend-ram,prealloc=on", bzImage},
+		{2, 2048, "memory-backend-memfd,share=on", elf},
+		{8, 6144, "memory-backend-file,mem-path=" + dir + "/ram,share=on,discard-data=on", bzImage},
 	}
-	var all []size
-	for _, cpus := range []int{1, 2, 8} {
-		for _, mib := range []int{256, 2048, 6144} {
-			all = append(all, size{cpus, mib})
+	if !hvrun.Soak() {
+		return all
+	}
+	var pairs []config
+	for _, c := range all {
+		for _, m := range all {
+			pairs = append(pairs, config{c.cpus, m.mib, m.backend, c.boot})
 		}
 	}
-	return all
+	return pairs
 }
 
 func TestBoots(t *testing.T) {
 	tap(t, "hvt0")
 	tap(t, "hvt1")
-	for _, s := range sizes() {
-		t.Run(fmt.Sprintf("cpus=%d,mem=%d", s.cpus, s.mib), func(t *testing.T) { surviving(t, func() { boots(t, s) }) })
+	dir := scratch(t)
+	for _, c := range configs(dir) {
+		t.Run(fmt.Sprintf("cpus=%d,mem=%d", c.cpus, c.mib), func(t *testing.T) { surviving(t, func() { boots(t, c) }) })
+	}
+	if st, err := os.Stat(dir + "/ram"); err != nil || st.Size() != 6144<<20 {
+		t.Errorf("the RAM's file: %v", err)
 	}
 }
 
-func boots(t *testing.T, s size) {
+func boots(t *testing.T, s config) {
 	a, b := hvrun.Image(t, scratch(t), 64), hvrun.Image(t, scratch(t), 96)
-	p := start(t, hvrun.Binary(t), join(machine(s.cpus, s.mib), kernel(inventory, "net.ifnames=0"), []string{
+	p := start(t, hvrun.Binary(t), join(machine(s.cpus, s.mib), s.boot(kernel(inventory, "net.ifnames=0")), []string{
+		"-machine", "memory-backend=m", "-object", fmt.Sprintf("%s,id=m,size=%dM", s.backend, s.mib),
 		"-drive", "file=" + a + ",format=raw,if=none,id=a", "-device", "virtio-blk-pci,drive=a,serial=first",
 		"-drive", "file=" + b + ",format=raw,if=none,id=b", "-device", "virtio-blk-pci,drive=b,serial=second",
 		"-netdev", "tap,id=n0,ifname=hvt0,script=no,downscript=no", "-device", "virtio-net-pci,netdev=n0,mac=52:54:00:00:00:01",

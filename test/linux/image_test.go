@@ -14,7 +14,7 @@ import (
 	"hv/test/hvrun"
 )
 
-// inside is what the image does on its first boot, before it reboots itself,
+// inside is what the image does on its first boot, before its agent is asked to reboot it,
 // and on its second, when it waits for the power button.
 const inside = `
 if [ -e /root/second ]; then
@@ -32,12 +32,12 @@ echo fio=$? $(cat /root/fio.err | tail -1)
 iperf3 -c 10.77.0.1 -t $SECS -f m >/root/iperf 2>&1
 echo iperf=$? $(grep receiver /root/iperf)
 touch /root/second; sync
-reboot
+echo first=done
 sleep 1000
 `
 
 // TestDebianImage takes a whole Debian through its life: boot to multi-user
-// under systemd, disk and network load, a reboot from inside, the power button.
+// under systemd, disk and network load, its agent's answers, a reboot, the power button.
 func TestDebianImage(t *testing.T) {
 	tap(t, "hvt0")
 	run(t, "ip", "addr", "add", "10.77.0.1/24", "dev", "hvt0")
@@ -54,7 +54,7 @@ func debianImage(t *testing.T) {
 	image := filepath.Join(dir, "root.img")
 	run(t, "cp", "--sparse=always", assets.image, image)
 	script := strings.ReplaceAll(inside, "$SECS", fmt.Sprint(hvrun.Count(8, 60)))
-	socket := filepath.Join(dir, "qmp")
+	socket, agent := filepath.Join(dir, "qmp"), filepath.Join(dir, "agent")
 	p := start(t, hvrun.Binary(t), join(machine(2, 1024), []string{
 		"-kernel", assets.image + ".vmlinuz", "-initrd", assets.image + ".initrd",
 		"-append", "root=LABEL=hv-root ro console=ttyS0 quiet hv.run=" + base64.StdEncoding.EncodeToString([]byte(script)),
@@ -62,16 +62,21 @@ func debianImage(t *testing.T) {
 		"-drive", "file=" + hvrun.Image(t, scratch(t), 64) + ",format=raw,if=none,id=fio", "-device", "virtio-blk-pci,drive=fio,serial=fiodisk",
 		"-netdev", "tap,id=n0,ifname=hvt0,script=no,downscript=no", "-device", "virtio-net-pci,netdev=n0",
 		"-device", "virtio-balloon-pci", "-device", "virtio-rng-pci",
+		"-chardev", "socket,id=agent,path=" + agent + ",server=on,wait=off",
+		"-device", "virtio-serial-pci", "-device", "virtserialport,id=port,chardev=agent,name=org.qemu.guest_agent.0",
 		"-qmp", "unix:" + socket + ",server=on,wait=off",
 	})...)
-	for _, want := range []string{"target=active", "fio=0", "iperf=0", "second=ready"} {
+	c := hvrun.Dial(t, p, socket)
+	awaitAgent(t, p, c)
+	for _, want := range []string{"target=active", "fio=0", "iperf=0", "first=done"} {
 		p.Expect(t, want)
 	}
+	askAgent(t, agent)
+	p.Expect(t, "second=ready")
 	if strings.Contains(p.Output(), "failed=0") == false {
 		t.Errorf("units failed in the guest: %s", field(t, p, "units"))
 	}
 
-	c := hvrun.Dial(t, p, socket)
 	events := c.Events()
 	execute(t, c, "system_powerdown")
 	want := map[string]bool{"POWERDOWN": true, "SHUTDOWN": true}

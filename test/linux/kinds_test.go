@@ -2,27 +2,12 @@ package linux
 
 import (
 	"fmt"
-	"os"
-	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"hv/test/hvrun"
 )
-
-// TestPVH boots the same kernel as an ELF file.
-func TestPVH(t *testing.T) {
-	surviving(t, func() {
-		p := start(t, hvrun.Binary(t), join(machine(1, 512), elf(kernel("echo booted=$(uname -r)")))...)
-		if got := field(t, p, "booted"); !strings.Contains(assets.kernel, got) {
-			t.Errorf("booted %s", got)
-		}
-		if status := p.Wait(t); status != 0 {
-			t.Errorf("exit status %d", status)
-		}
-	})
-}
 
 // TestMicroVM boots the minimal machine, which has disks, consoles and power too.
 func TestMicroVM(t *testing.T) {
@@ -84,33 +69,5 @@ func TestVsock(t *testing.T) {
 	})
 	if got := <-heard; got != fmt.Sprintf("hello from %d", cid) {
 		t.Errorf("the host heard %q", got)
-	}
-}
-
-// TestMemoryBackends boots from every kind of RAM.
-func TestMemoryBackends(t *testing.T) {
-	file := scratch(t) + "/ram"
-	for _, object := range []string{
-		"memory-backend-ram,id=m,size=512M,prealloc=on", "memory-backend-memfd,id=m,size=512M,share=on",
-		"memory-backend-file,id=m,size=512M,mem-path=" + file + ",share=on,discard-data=on",
-	} {
-		t.Run(strings.SplitN(object, ",", 2)[0], func(t *testing.T) {
-			surviving(t, func() {
-				args := machine(1, 512)
-				for i := range args {
-					if args[i] == "q35" {
-						args[i] = "q35,memory-backend=m"
-					}
-				}
-				p := start(t, hvrun.Binary(t), join(args, kernel("echo ok=yes"), []string{"-object", object})...)
-				if got := field(t, p, "ok"); got != "yes" {
-					t.Errorf("printed %q", got)
-				}
-				p.Wait(t)
-			})
-		})
-	}
-	if st, err := os.Stat(file); err != nil || st.Size() != 512<<20 {
-		t.Errorf("the RAM's file: %v", err)
 	}
 }

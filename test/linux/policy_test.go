@@ -255,7 +255,7 @@ func (w *ward) becomes(t *testing.T, g wish) {
 func (w *ward) check(t *testing.T, c *console, g wish, iface string) {
 	t.Helper()
 	from := c.begin(t, "netguest frames "+iface)
-	c.ExpectAfter(t, from, `listening=`)
+	c.await(t, from, `listening=`)
 	for _, p := range policyProbes {
 		to := p.to
 		if len(to) == 2 {

@@ -194,7 +194,7 @@ var heardLine = regexp.MustCompile(`(?m)^heard=(.*?)\r?$`)
 func heard(t *testing.T, c *console, far *netlab.Station) string {
 	t.Helper()
 	from := c.begin(t, "[ ! -e /sys/class/net/eth0/flags ] || [ $(($(cat /sys/class/net/eth0/flags) & 1)) = 0 ] && echo heard=- || netguest frames eth0")
-	if c.ExpectAfter(t, from, `(?m)^(listening|heard)=`)[1] == "listening" {
+	if c.await(t, from, `(?m)^(listening|heard)=`)[1] == "listening" {
 		for _, p := range probes {
 			send(t, far, p.name, p.to, p.vlan)
 		}
