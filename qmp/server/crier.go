@@ -1,14 +1,19 @@
 package server
 
-import "time"
+import (
+	"sync"
+	"time"
+)
 
-// crier is the goroutine that writes the events of a tape to all clients that can be
-// written to without waiting. It goes round them with one copy of the latest events, so
-// that what a client costs is a system call, and commands never find more than one
-// processor busy with events.
+// crier writes the events of a tape to all clients that can be written to without waiting.
+// It goes round them with one copy of the latest events, so that what a client costs is a
+// system call, and commands never find more than one processor busy with events. It has a
+// goroutine; for a few clients, who makes an event does the round.
 type crier struct {
 	t    *tape
 	rest *time.Timer
+
+	busy sync.Mutex // held by who goes round, taken before the locks of outboxes and the tape
 
 	buf      []byte // the events of this round
 	from, to uint64 // positions
@@ -44,12 +49,31 @@ func (c *crier) run(stop <-chan struct{}) {
 		case <-stop:
 			return
 		}
-		for c.begin() {
-			if !c.round(stop) {
-				return
-			}
+		if !c.rounds(stop) {
+			return
 		}
 	}
+}
+
+// rounds goes round until nothing is new, and tells whether that is done before the end.
+func (c *crier) rounds(stop <-chan struct{}) bool {
+	c.busy.Lock()
+	defer c.busy.Unlock()
+	for c.begin() {
+		if !c.round(stop) {
+			return false
+		}
+	}
+	return true
+}
+
+// tryRound goes round once, unless somebody does already.
+func (c *crier) tryRound() bool {
+	if !c.busy.TryLock() {
+		return false
+	}
+	defer c.busy.Unlock()
+	return !c.begin() || c.round(nil) && !c.hasty
 }
 
 // begin takes what is new, and tells whether there is something.

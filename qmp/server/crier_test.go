@@ -59,7 +59,7 @@ func rung(o *outbox) bool {
 // TestCry has a crier go round clients with room, with little and with none.
 func TestCry(t *testing.T) {
 	tp := newTape(false, 1<<20)
-	c := newCrier(tp)
+	c := tp.crier
 	all, whole := hearer(tp, 100)
 	little, part := hearer(tp, 3)
 	begun := 0
@@ -103,6 +103,42 @@ func TestCry(t *testing.T) {
 	}
 }
 
+// TestCryAtOnce has who makes an event write it to a few clients, and leave it to the
+// crier if that is busy or there are more.
+func TestCryAtOnce(t *testing.T) {
+	tp := newTape(false, 1<<20)
+	news := func() bool { return len(tp.news) > 0 }
+	var rooms []*room
+	for range few {
+		_, r := hearer(tp, 100)
+		rooms = append(rooms, r)
+	}
+	rooms[0].left = 0
+	deliver(tp, "first;")
+	for i, r := range rooms[1:] {
+		if r.String() != "first;" || news() {
+			t.Errorf("client %d has %q", i, r)
+		}
+	}
+	tp.crier.busy.Lock()
+	deliver(tp, "second;")
+	tp.crier.busy.Unlock()
+	if r := rooms[1]; r.String() != "first;" || !news() {
+		t.Errorf("with a busy crier a client has %q", r)
+	}
+	<-tp.news
+	_, more := hearer(tp, 100)
+	deliver(tp, "third;")
+	if more.String() != "" || !news() {
+		t.Errorf("one of many clients has %q", more)
+	}
+	tp.crier.begin()
+	tp.crier.round(nil)
+	if r := rooms[1]; r.String() != "first;second;third;" || more.String() != "third;" {
+		t.Errorf("%q and %q", r, more)
+	}
+}
+
 // TestCryForgotten has the tape forget what a client had no room for.
 func TestCryForgotten(t *testing.T) {
 	tp := newTape(false, 10)
@@ -110,7 +146,7 @@ func TestCryForgotten(t *testing.T) {
 	lost := 0
 	o.lost = func() { lost++ }
 	write(tp, "0123456789;")
-	c := newCrier(tp)
+	c := tp.crier
 	c.begin()
 	o.try = during{func() { write(tp, "abcdefghij;"); write(tp, "klmnopqrst;") }}
 	c.round(nil)
@@ -133,7 +169,7 @@ func TestCryReply(t *testing.T) {
 	tp := newTape(false, 100)
 	o, r := hearer(tp, 0)
 	write(tp, "event;")
-	c := newCrier(tp)
+	c := tp.crier
 	c.begin()
 	o.owe()
 	o.try = during{func() { o.reply([]byte("reply;")) }}
@@ -146,7 +182,7 @@ func TestCryReply(t *testing.T) {
 // TestCryBusy passes by a client that somebody is writing to, and comes again.
 func TestCryBusy(t *testing.T) {
 	tp := newTape(false, 1<<20)
-	c := newCrier(tp)
+	c := tp.crier
 	g := newGate()
 	o := newOutbox(g, 100)
 	o.try = tryGate{g}
@@ -191,7 +227,7 @@ func TestCrierRounds(t *testing.T) {
 	var wg sync.WaitGroup
 	heard := make(chan struct{})
 	last := hearerOf(tp, "end.", heard)
-	wg.Go(func() { newCrier(tp).run(stop) })
+	wg.Go(func() { tp.crier.run(stop) })
 	var want strings.Builder
 	for i := range 2 * wideRound / 20 {
 		s := fmt.Sprintf("event number %6d;", i)

@@ -8,8 +8,8 @@
 // the command ran, after the events until then, so a client sees things in the order
 // in which they happened.
 //
-// Events are kept once for all clients, on a tape for each form of output. One
-// goroutine a tape goes round the clients and writes what is new to those that can be
+// Events are kept once for all clients, on a tape for each form of output. Who makes one
+// writes it at once to a few clients, one goroutine a tape to many, as far as they can be
 // written to without waiting; a client that has to be waited for gets a writing
 // goroutine of its own. A client that stops reading stops its own commands at half of
 // the backlog, and is disconnected when it is further behind the events than that;
@@ -112,7 +112,7 @@ func New(cfg Config) *Server {
 	s.hush = sync.OnceFunc(func() { close(over) })
 	for _, t := range []*tape{s.compact, s.pretty} {
 		s.deaf = append(s.deaf, cfg.Events.Subscribe(t))
-		s.criers.Go(func() { newCrier(t).run(over) })
+		s.criers.Go(func() { t.crier.run(over) })
 	}
 	s.once = newOnce()
 	s.deaf = append(s.deaf, cfg.Events.Subscribe(s.once))

@@ -14,7 +14,8 @@ type tape struct {
 	pretty bool
 	limit  int // bytes that are kept at least
 
-	news chan struct{} // tells the crier that there is something
+	news  chan struct{} // tells the crier that there is something
+	crier *crier
 
 	mu      sync.Mutex
 	buf     []byte
@@ -24,15 +25,28 @@ type tape struct {
 }
 
 func newTape(pretty bool, limit int) *tape {
-	return &tape{pretty: pretty, limit: limit, news: make(chan struct{}, 1), members: map[*outbox]struct{}{}}
+	t := &tape{pretty: pretty, limit: limit, news: make(chan struct{}, 1), members: map[*outbox]struct{}{}}
+	t.crier = newCrier(t)
+	return t
 }
+
+// few is for how many clients who makes an event writes it at once, which spares them the
+// waking of another goroutine. It is not made to do that for a crowd.
+const few = 4
 
 // Deliver implements events.Sink.
 func (t *tape) Deliver(m events.Message) {
+	if n := t.record(m); n > 0 && (n > few || !t.crier.tryRound()) {
+		t.tell()
+	}
+}
+
+// record appends an event, and returns how many members there are to read it.
+func (t *tape) record(m events.Message) int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.members) == 0 {
-		return
+		return 0
 	}
 	msg := m.Compact
 	if t.pretty {
@@ -43,7 +57,7 @@ func (t *tape) Deliver(m events.Message) {
 	}
 	t.buf = append(t.buf, msg...)
 	t.end += uint64(len(msg))
-	t.tell()
+	return len(t.members)
 }
 
 // tell wakes the crier.

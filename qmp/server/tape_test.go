@@ -16,8 +16,14 @@ func reader(t *tape, limit int) (o *outbox, lost *int) {
 	return o, lost
 }
 
-func write(t *tape, s string) {
+func deliver(t *tape, s string) {
 	t.Deliver(events.Message{Compact: []byte(s), Pretty: []byte(strings.ToUpper(s))})
+}
+
+// write leaves an event to the crier.
+func write(t *tape, s string) {
+	t.record(events.Message{Compact: []byte(s), Pretty: []byte(strings.ToUpper(s))})
+	t.tell()
 }
 
 // TestTapeOrder has two readers that read at different times, and a reply in between.
