@@ -1,6 +1,7 @@
 package server
 
 import (
+	"slices"
 	"sync"
 	"time"
 )
@@ -86,12 +87,15 @@ func (c *crier) begin() bool {
 	c.to = min(c.from+wideRound, t.end)
 	c.hasty = c.to < t.end
 	c.buf = append(c.buf[:0], t.buf[c.from-start:c.to-start]...)
-	for o := range t.members {
-		c.members = append(c.members, o)
-	}
 	again := t.nudged
 	t.nudged = false
-	return again || len(c.buf) > 0
+	if !again && len(c.buf) == 0 {
+		return false
+	}
+	// Like QEMU's monitors, the latest is the first to hear.
+	c.members = append(c.members, t.members...)
+	slices.Reverse(c.members)
+	return true
 }
 
 // round writes to all, and tells whether that is done before the end.
@@ -126,7 +130,7 @@ func (c *crier) events(o *outbox) []byte {
 	t := c.t
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if _, member := t.members[o]; !member {
+	if !o.member {
 		return nil
 	}
 	end := c.to

@@ -25,10 +25,12 @@ type outbox struct {
 	begin func()        // called, once, to start the writing goroutine
 	lost  func()        // called, once, for a client that is too far behind; it must not wait
 
-	// These are the tape's: the position on it, and whether and where we stop.
-	at    uint64
-	stops bool
-	last  uint64
+	// These are the tape's: whether we read it, the position on it, and whether and where we
+	// stop.
+	member bool
+	at     uint64
+	stops  bool
+	last   uint64
 
 	mu       sync.Mutex
 	changed  sync.Cond // signalled when less waits, or less is owed

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"slices"
 	"sync"
 
 	"hv/qmp/events"
@@ -19,13 +20,13 @@ type tape struct {
 
 	mu      sync.Mutex
 	buf     []byte
-	end     uint64 // position after buf
-	nudged  bool   // members that the crier passed by have more to be written
-	members map[*outbox]struct{}
+	end     uint64    // position after buf
+	nudged  bool      // members that the crier passed by have more to be written
+	members []*outbox // in the order in which they joined
 }
 
 func newTape(pretty bool, limit int) *tape {
-	t := &tape{pretty: pretty, limit: limit, news: make(chan struct{}, 1), members: map[*outbox]struct{}{}}
+	t := &tape{pretty: pretty, limit: limit, news: make(chan struct{}, 1)}
 	t.crier = newCrier(t)
 	return t
 }
@@ -73,7 +74,7 @@ func (t *tape) tell() {
 func (t *tape) nudge(o *outbox) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if _, member := t.members[o]; member && o.at < t.end && !o.stops {
+	if o.member && o.at < t.end && !o.stops {
 		t.nudged = true
 		t.tell()
 	}
@@ -82,7 +83,7 @@ func (t *tape) nudge(o *outbox) {
 // trim forgets the older half, and gives up members that have not read that.
 func (t *tape) trim() {
 	t.buf = append(t.buf[:0], t.buf[max(0, len(t.buf)-t.limit):]...)
-	for o := range t.members {
+	for _, o := range slices.Clone(t.members) {
 		if o.at < t.end-uint64(len(t.buf)) {
 			t.lose(o)
 		}
@@ -95,7 +96,12 @@ func (t *tape) lose(o *outbox) {
 }
 
 func (t *tape) remove(o *outbox) {
-	delete(t.members, o)
+	if !o.member {
+		return
+	}
+	o.member = false
+	i := slices.Index(t.members, o)
+	t.members = slices.Delete(t.members, i, i+1)
 	if len(t.members) == 0 {
 		t.buf = nil
 	}
@@ -105,7 +111,8 @@ func (t *tape) remove(o *outbox) {
 func (t *tape) join(o *outbox) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.members[o] = struct{}{}
+	o.member = true
+	t.members = append(t.members, o)
 	o.at = t.end
 }
 
@@ -127,7 +134,7 @@ func (t *tape) leave(o *outbox) {
 func (t *tape) unread(o *outbox, n int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if _, member := t.members[o]; !member {
+	if !o.member {
 		return
 	}
 	o.at -= uint64(n)
@@ -141,7 +148,7 @@ func (t *tape) unread(o *outbox, n int) {
 func (t *tape) read(o *outbox, b []byte, room int, full bool) []byte {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if _, member := t.members[o]; !member {
+	if !o.member {
 		return b
 	}
 	end := t.end
