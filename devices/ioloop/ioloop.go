@@ -6,7 +6,7 @@
 // brings a function there. A task must not wait for anything that another task of the loop does.
 //
 // Names and meanings of properties are those of QEMU's iothread objects. It depends on
-// devices/virtio/spin.
+// devices/virtio/spin and devices/turn.
 package ioloop
 
 import (
@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"hv/devices/turn"
 	"hv/devices/virtio/spin"
 )
 
@@ -200,7 +201,9 @@ func (l *Loop) run(started chan<- struct{}) {
 	defer runtime.UnlockOSThread()
 	l.tid = unix.Gettid()
 	close(started)
+	var t turn.Turn
 	for l.obey() {
+		t.Pass()
 		switch outcome := l.serve(); {
 		case outcome == Worked, outcome == Quiet && l.spin.For(l.ready), !l.sleep():
 		default:

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hv/devices/qdev"
+	"hv/devices/turn"
 	"hv/devices/virtio/pump"
 )
 
@@ -172,7 +173,9 @@ func (d *Unit) run() {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	defer d.gate.Leave()
+	var t turn.Turn
 	for d.obey() {
+		t.Pass()
 		d.serve()
 	}
 }

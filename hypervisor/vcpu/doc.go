@@ -16,5 +16,5 @@
 //
 // Implements the reset state of Intel SDM volume 3 §10.1.1 and AMD APM volume 2
 // §14.1.3, and the entry states of the Linux/x86 boot protocol (64-bit) and of
-// Xen's PVH. It depends on hypervisor/kvm, hypervisor/mem and devices/bus.
+// Xen's PVH. It depends on hypervisor/kvm, hypervisor/mem, devices/bus and devices/turn.
 package vcpu

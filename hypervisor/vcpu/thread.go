@@ -77,6 +77,7 @@ func (c *VCPU) serve() bool {
 // only between instructions.
 func (c *VCPU) run() {
 	for {
+		c.turn.Pass()
 		switch errno := c.kv.Run(); errno {
 		case 0:
 			switch c.kv.ExitReason() {

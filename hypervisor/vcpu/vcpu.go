@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hv/devices/bus"
+	"hv/devices/turn"
 	"hv/hypervisor/kvm"
 	"hv/hypervisor/mem"
 )
@@ -58,6 +59,7 @@ type VCPU struct {
 	started  bool
 	done     chan struct{} // closed when the thread is gone
 	wasReset bool          // on the thread: the next Reset starts the TSC anew
+	turn     turn.Turn     // the thread's
 
 	mu      sync.Mutex
 	changed sync.Cond // of anything below

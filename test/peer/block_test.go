@@ -24,11 +24,11 @@ type load struct {
 var (
 	reads = []load{
 		{"read 4 KiB, depth 1", "op=read bs=4096 depth=1", 10000}, {"read 4 KiB, depth 32", "op=read bs=4096 depth=32", 50000},
-		{"read 1 MiB in sequence", "op=read bs=1M rand=0 depth=4", 1000},
+		{"read 1 MiB in sequence", "op=read bs=1M rand=0 depth=4", 8000},
 	}
 	writes = []load{
 		{"write 4 KiB, depth 1", "op=write bs=4096 depth=1", 10000}, {"write 4 KiB, depth 32", "op=write bs=4096 depth=32", 50000},
-		{"write 1 MiB in sequence", "op=write bs=1M rand=0 depth=4", 1000},
+		{"write 1 MiB in sequence", "op=write bs=1M rand=0 depth=4", 4000},
 	}
 	allocating = []load{
 		{"write 4 KiB, depth 1", "op=write bs=4096 depth=1 span=2G", 3000}, {"write 4 KiB, depth 32", "op=write bs=4096 depth=32 seed=7 span=2G", 6000},

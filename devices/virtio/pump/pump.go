@@ -8,7 +8,7 @@
 // nothing. Crew keeps the workers of a device, and Gate is the pausing and ending alone,
 // for workers that sleep in another way.
 //
-// It depends on nothing of ours.
+// It depends on devices/turn.
 package pump
 
 import (
@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"hv/devices/turn"
 )
 
 // Source is a descriptor that the worker watches.
@@ -128,7 +130,9 @@ func (p *Pump) run() {
 			p.broken(fmt.Errorf("worker: %v", r))
 		}
 	}()
+	var t turn.Turn
 	for p.gate.Obey() {
+		t.Pass()
 		if _, err := unix.Ppoll(p.fds, p.timeout(), nil); err != nil && !errors.Is(err, unix.EINTR) {
 			p.broken(fmt.Errorf("poll: %w", err))
 			return

@@ -48,7 +48,7 @@ func (w *worker) Serve() (o ioloop.Outcome) {
 		w.wait(false)
 	}
 	w.batch = w.loop.Batch()
-	popped := w.take()
+	popped, _ := w.take()
 	if w.inflight > 0 {
 		w.wait(false)
 	}

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"hv/devices/ioloop"
+	"hv/devices/turn"
 	"hv/devices/virtio"
 	"hv/devices/virtio/pump"
 	"hv/devices/virtio/spin"
@@ -91,7 +92,9 @@ func (w *worker) run(ready chan<- error) {
 	defer w.gate.Leave()
 	defer w.recovered()
 	w.q.DisableKicks()
+	var t turn.Turn
 	for w.obey() {
+		t.Pass()
 		w.serve()
 	}
 }
@@ -123,7 +126,10 @@ func (w *worker) drain() {
 // serve takes what the driver made available. Once there is nothing more it
 // starts all of it, and sleeps when nothing came of that at once.
 func (w *worker) serve() {
-	popped := w.take()
+	popped, much := w.take()
+	if much {
+		w.wait(false)
+	}
 	w.publish()
 	if popped && len(w.free) > 0 {
 		return
@@ -174,25 +180,33 @@ func (w *worker) publish() {
 	}
 }
 
-// take starts all available requests and reports whether there were any.
-func (w *worker) take() bool {
-	any := false
+// muchData is how many bytes are moved at once: the driver is to have the first of some large
+// requests, and to make new ones, while the next are under way.
+const muchData = 512 << 10
+
+// take takes available requests, until they are many or much, and reports whether there were
+// any.
+func (w *worker) take() (any, much bool) {
+	var bytes int64
 	for n := 0; len(w.free) > 0 && w.fault == nil && (w.batch == 0 || n < w.batch); n++ {
 		tag := w.free[len(w.free)-1]
 		r := &w.requests[tag]
 		ok, err := w.q.Pop(&r.chain)
 		if err != nil {
 			w.broke(err)
-			return any
+			return any, false
 		}
 		if !ok {
-			return any
+			return any, false
 		}
 		any = true
 		w.free = w.free[:len(w.free)-1]
 		w.start(tag, r)
+		if bytes += r.n; bytes >= muchData {
+			return true, true
+		}
 	}
-	return any
+	return any, false
 }
 
 // start parses a request and submits it, or completes it at once.

@@ -6,6 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hv/block/uring"
+	"hv/devices/turn"
 	"hv/devices/virtio"
 	"hv/devices/virtio/pump"
 	"hv/devices/virtio/spin"
@@ -39,6 +40,7 @@ type worker struct {
 	// events are those that poll saw at the link and that no read has explained yet.
 	events int16
 	spin   spin.Spin
+	turn   turn.Turn
 	ready  func() bool // look, as a value that is made once
 	looks  int
 }
@@ -113,6 +115,7 @@ func (w *worker) fail(err error) { w.d.tell.NeedsReset(err) }
 func (w *worker) work() {
 	w.spin.Woke()
 	for !w.pump.Stopping() {
+		w.turn.Pass()
 		moved := w.tx.send()
 		moved = w.rx.receive() || moved
 		switch {
