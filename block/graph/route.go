@@ -29,6 +29,8 @@ type Finder interface {
 	// Places returns the child that has the data, nil if that has to hear of each request, and
 	// the one that is read where there is no data, which may be nil.
 	Places() (data, below *Child)
+	// Passes reports whether a range is known to be read below. It is cheap, for long chains.
+	Passes(off, n int64) bool
 	// Find tells where a range lies, without waiting for anything. For a write that is where it
 	// may be written. What was found in the data stays there until Left.
 	Find(isWrite bool, off, n int64) Spot
@@ -118,6 +120,10 @@ func (r *Route) Limit(suits func(*hostfile.File) bool) {
 // Find returns where a request goes, if one file has all of it. Done is due after it.
 func (r *Route) Find(isWrite bool, off, n int64) (h Hop, ok bool) {
 	h = Hop{isWrite: isWrite, off: off, n: n}
+	for !isWrite && r.below != nil && r.finder.Passes(off+r.Offset, n) {
+		off += r.Offset
+		r = r.below
+	}
 	for ; r != nil; r = r.below {
 		if off < 0 || off > r.node.driver.Size()-n {
 			return Hop{}, false
