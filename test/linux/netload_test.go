@@ -36,7 +36,8 @@ var loads = []load{
 	{"flood", "netguest datagrams " + loadHost + loadPort + " $S 22"}, // frames of 64 bytes
 	{"iperf3", "iperf3 -c " + loadHost + " -t $S -P 2"},
 	{"iperf3 back", "iperf3 -c " + loadHost + " -t $S -R"},
-	{"iperf3 UDP", "iperf3 -c " + loadHost + " -t $S -u -b 0 -l 1400"},
+	// It gives up if the first datagram of all is lost.
+	{"iperf3 UDP", "for i in 1 2 3; do iperf3 -c " + loadHost + " -t $S -u -b 0 -l 1400 && break; done"},
 }
 
 // TestNetworkLoad moves data of every kind, which both ends check, while the VM is paused and
@@ -44,7 +45,18 @@ var loads = []load{
 // wrong, and no descriptor is left.
 func TestNetworkLoad(t *testing.T) {
 	for name, netdev := range map[string]string{"own": "", "vhost": `,"vhost":true`} {
-		t.Run(name, func(t *testing.T) { surviving(t, func() { netLoad(t, netdev) }) })
+		t.Run(name, func(t *testing.T) {
+			netlab.Tap(t, "hvload", 4)
+			run(t, "ip", "addr", "add", loadHost+"/24", "dev", "hvload")
+			run(t, "ip", "link", "set", "hvload", "mtu", "9000")
+			serveLoads(t)
+			left := loads
+			if netdev != "" && !hvrun.Soak() {
+				left = loads[1:4]
+			}
+			// What a guest has done before the bed lost it counts.
+			surviving(t, func() { netLoad(t, netdev, &left) })
+		})
 	}
 }
 
@@ -95,11 +107,7 @@ func serveLoads(t *testing.T) {
 
 var moved = regexp.MustCompile(`(?:received|back)=(\d+)`)
 
-func netLoad(t *testing.T, options string) {
-	netlab.Tap(t, "hvload", 4)
-	run(t, "ip", "addr", "add", loadHost+"/24", "dev", "hvload")
-	run(t, "ip", "link", "set", "hvload", "mtu", "9000")
-	serveLoads(t)
+func netLoad(t *testing.T, options string, left *[]load) {
 	socket := scratch(t) + "/qmp"
 	c := converse(t, nil, hvrun.Binary(t), join(obeying(4), []string{
 		"-qmp", "unix:" + socket + ",server=on,wait=off", "-netdev", tapOptions(options), "-device", "virtio-net-pci,id=nic0,netdev=n0,mq=on",
@@ -108,20 +116,9 @@ func netLoad(t *testing.T, options string) {
 	seconds := hvrun.Count(2, 60)
 	c.do(t, "ip addr add "+loadGuest+"/24 dev eth0\nip link set eth0 up\nS="+strconv.Itoa(seconds))
 	before := 0
-	some := loads
-	if options != "" && !hvrun.Soak() {
-		some = loads[1:4]
-	}
-	for _, l := range some {
-		// What was lost is sent again later and later: the end is undisturbed.
-		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(seconds)*time.Second)
-		done := make(chan error, 1)
-		go func() { done <- disturb(ctx, q, tapOptions(options)) }()
-		out := c.do(t, l.guest)
-		cancel()
-		if err := <-done; err != nil {
-			t.Fatalf("%s: %v", l.name, err)
-		}
+	for ; len(*left) > 0; *left = (*left)[1:] {
+		l := (*left)[0]
+		out := disturbed(t, c, q, l, time.Duration(seconds)*time.Second, tapOptions(options))
 		if m := moved.FindStringSubmatch(out); m != nil && m[1] == "0" {
 			t.Errorf("%s: nothing came back: %s", l.name, out)
 		}
@@ -144,6 +141,22 @@ func netLoad(t *testing.T, options string) {
 	}
 	execute(t, q, "quit")
 	c.Wait(t)
+}
+
+// disturbed has the guest make a load, and returns what it printed. What was lost is sent again
+// later and later: the end is undisturbed.
+func disturbed(t *testing.T, c *console, q *client.Client, l load, long time.Duration, netdev string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), long)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- disturb(ctx, q, netdev) }()
+	out := c.do(t, l.guest)
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatalf("%s: %v", l.name, err)
+	}
+	return out
 }
 
 // every is how often something is done to a VM under load.
