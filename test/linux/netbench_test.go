@@ -27,7 +27,7 @@ func throughput(b *testing.B, netdev string) {
 	if out, err := exec.Command("ip", "addr", "add", loadHost+"/24", "dev", "hvtcp").CombinedOutput(); err != nil {
 		b.Fatalf("%v: %s", err, out)
 	}
-	server := hvrun.Start(b, "iperf3", "-s", "-B", loadHost)
+	server := hvrun.Start(b, "iperf3", "-s", "-B", loadHost, "--forceflush")
 	server.Expect(b, "listening")
 	for range b.N {
 		rates := map[string][]float64{}
