@@ -185,7 +185,6 @@ func TestSettingsFail(t *testing.T) {
 		if len(h.lost) != c.lost {
 			t.Errorf("%v: told %d times", c.err, len(h.lost))
 		}
-		l.err = c.err
 		d.Reset()
 		if err := d.TryActivate(); (err != nil) != (c.answer == ackErr) {
 			t.Errorf("%v: activation: %v", c.err, err)
