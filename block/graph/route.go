@@ -29,8 +29,6 @@ type Finder interface {
 	// Places returns the child that has the data, nil if that has to hear of each request, and
 	// the one that is read where there is no data, which may be nil.
 	Places() (data, below *Child)
-	// Passes reports whether a range is known to be read below. It is cheap, for long chains.
-	Passes(off, n int64) bool
 	// Find tells where a range lies, without waiting for anything. For a write that is where it
 	// may be written. What was found in the data stays there until Left.
 	Find(isWrite bool, off, n int64) Spot
@@ -48,6 +46,8 @@ type Route struct {
 	finder Finder // nil if all of the node lies in the file
 	data   Mapping
 	below  *Route
+	// through tells cheaply of what is read below; nil if nobody does.
+	through Bottomless
 }
 
 // Hop is where one request goes by a route.
@@ -91,7 +91,7 @@ func (n *Node) Route() *Route {
 		return nil
 	}
 	if below != nil {
-		r.below = below.node.Route()
+		r.below, r.through = below.node.Route(), last.through
 	}
 	return r
 }
@@ -120,7 +120,7 @@ func (r *Route) Limit(suits func(*hostfile.File) bool) {
 // Find returns where a request goes, if one file has all of it. Done is due after it.
 func (r *Route) Find(isWrite bool, off, n int64) (h Hop, ok bool) {
 	h = Hop{isWrite: isWrite, off: off, n: n}
-	for !isWrite && r.below != nil && r.finder.Passes(off+r.Offset, n) {
+	for !isWrite && r.below != nil && r.through != nil && r.through.Beneath(off+r.Offset, n) != nil {
 		off += r.Offset
 		r = r.below
 	}

@@ -20,9 +20,6 @@ func (d *Driver) Places() (data, under *graph.Child) {
 	return d.data, b.Child
 }
 
-// Passes implements graph.Finder.
-func (d *Driver) Passes(off, n int64) bool { return d.image.Beneath(off, n) != nil }
-
 // Find implements graph.Finder.
 func (d *Driver) Find(isWrite bool, off, n int64) graph.Spot {
 	s := d.image.Find(isWrite, off, n)

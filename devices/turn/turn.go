@@ -25,8 +25,16 @@ type Turn struct{ began time.Duration }
 
 // Pass lets others run if the turn is over.
 func (t *Turn) Pass() {
-	if now := time.Since(start); now-t.began >= length {
+	if t.over(time.Since(start)) {
 		runtime.Gosched()
-		t.began = now
 	}
+}
+
+// over reports whether the turn is over, and begins another one then.
+func (t *Turn) over(now time.Duration) bool {
+	if now-t.began < length {
+		return false
+	}
+	t.began = now
+	return true
 }

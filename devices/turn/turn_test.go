@@ -6,25 +6,30 @@ import (
 	"time"
 )
 
-// TestPass has another goroutine run on the only slot there is, but not within a turn.
+// TestOver goes through two turns.
+func TestOver(t *testing.T) {
+	turn := Turn{began: time.Second}
+	for _, c := range []struct {
+		at   time.Duration
+		over bool
+	}{{time.Second, false}, {time.Second + length - 1, false}, {time.Second + length, true}, {time.Second + 2*length - 1, false}, {time.Second + 2*length, true}} {
+		if over := turn.over(c.at); over != c.over {
+			t.Errorf("after %s: over is %v", c.at-time.Second, over)
+		}
+	}
+}
+
+// TestPass has another goroutine run on the only slot there is.
 func TestPass(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	var turn Turn
-	turn.began = time.Since(start) + time.Hour
+	turn := Turn{began: time.Since(start) - length}
 	ran := make(chan struct{})
 	go close(ran)
 	turn.Pass()
 	select {
 	case <-ran:
-		t.Error("others ran within a turn")
 	default:
-	}
-	turn.began = time.Since(start) - length
-	turn.Pass()
-	select {
-	case <-ran:
-	default:
-		t.Error("others did not run after a turn")
+		t.Error("nobody else ran after a turn")
 	}
 }
 

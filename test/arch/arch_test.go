@@ -77,7 +77,7 @@ var rules = []rule{
 	{"hv/net/netqmp", []string{"hv/net", "hv/qmp"}, "handlers see the back ends and the command table"},
 	{"hv/devices/virtio/vhost", nil, "what serves a device's rings is the same for devices and for the host's back ends"},
 	{"hv/devices/virtio/vhostwire", nil, "a protocol is the same for both of its sides"},
-	{"hv/devices/virtio/virtionet", []string{"hv/devices/virtio", "hv/devices/turn", "hv/hypervisor/mem", "hv/block/uring"},
+	{"hv/devices/virtio/virtionet", []string{"hv/devices/virtio", "hv/hypervisor/mem", "hv/block/uring"},
 		"a NIC knows a link by its descriptors; io_uring is a binding of the kernel's interface that needs nothing of ours"},
 	{"hv/devices", []string{"hv/devices", "hv/hypervisor/mem", "hv/qmp/qapi"},
 		"devices declare what they need and never see KVM, the block layer or the network: hypervisor/vm binds them"},

@@ -52,9 +52,8 @@ func (c *console) begin(t testing.TB, command string) int {
 // booted is a guest's first line.
 const booted = `hv guest: Linux`
 
-// await is ExpectAfter in a guest that is not to boot again. One that does by itself has met
-// three faults in a row, which is another way in which the bed loses guests: where they go on
-// behind VMRUN is at times not mapped for them.
+// await is ExpectAfter in a guest that is not to boot again. One that does by itself, without a
+// word, is taken for one that the bed lost; that this is what happened to it has not been shown.
 func (c *console) await(t testing.TB, from int, pattern string) []string {
 	t.Helper()
 	c.ExpectAfter(t, from, pattern+"|"+booted)

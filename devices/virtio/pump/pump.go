@@ -49,6 +49,7 @@ type Pump struct {
 	alarm    func() // nil when no time is set
 	deadline time.Time
 	sleep    unix.Timespec
+	turn     turn.Turn
 }
 
 // New makes a worker that Start starts. woken, if not nil, is called after each Wake;
@@ -77,6 +78,9 @@ func (p *Pump) Finally(f func()) { p.last = f }
 // Stopping reports whether the worker is wanted to pause or end, for handlers that take long. One that
 // has more to do then calls Wake, and returns.
 func (p *Pump) Stopping() bool { return p.gate.Asked() != Running }
+
+// Pass gives way if it is time for that, for handlers that take long.
+func (p *Pump) Pass() { p.turn.Pass() }
 
 // Start starts the worker, once.
 func (p *Pump) Start() { p.worker.Go(p.run) }
@@ -130,9 +134,8 @@ func (p *Pump) run() {
 			p.broken(fmt.Errorf("worker: %v", r))
 		}
 	}()
-	var t turn.Turn
 	for p.gate.Obey() {
-		t.Pass()
+		p.Pass()
 		if _, err := unix.Ppoll(p.fds, p.timeout(), nil); err != nil && !errors.Is(err, unix.EINTR) {
 			p.broken(fmt.Errorf("poll: %w", err))
 			return

@@ -123,8 +123,8 @@ func (w *worker) drain() {
 	w.publish()
 }
 
-// serve takes what the driver made available. Once there is nothing more it
-// starts all of it, and sleeps when nothing came of that at once.
+// serve takes what the driver made available. What is much is started at once; the rest is
+// once there is nothing more, and the worker sleeps when nothing came of that at once.
 func (w *worker) serve() {
 	popped, much := w.take()
 	if much {

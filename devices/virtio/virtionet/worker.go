@@ -6,7 +6,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hv/block/uring"
-	"hv/devices/turn"
 	"hv/devices/virtio"
 	"hv/devices/virtio/pump"
 	"hv/devices/virtio/spin"
@@ -40,7 +39,6 @@ type worker struct {
 	// events are those that poll saw at the link and that no read has explained yet.
 	events int16
 	spin   spin.Spin
-	turn   turn.Turn
 	ready  func() bool // look, as a value that is made once
 	looks  int
 }
@@ -115,7 +113,7 @@ func (w *worker) fail(err error) { w.d.tell.NeedsReset(err) }
 func (w *worker) work() {
 	w.spin.Woke()
 	for !w.pump.Stopping() {
-		w.turn.Pass()
+		w.pump.Pass()
 		moved := w.tx.send()
 		moved = w.rx.receive() || moved
 		switch {
