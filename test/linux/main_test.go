@@ -64,6 +64,13 @@ func inBed() (int, error) {
 	if out, err := build.CombinedOutput(); err != nil {
 		return 0, fmt.Errorf("programs for guests: %w\n%s", err, out)
 	}
+	for _, e := range elsewhere {
+		build := exec.Command("go", "test", "-c", "-o", testProgram(dir, e.pkg), e.pkg)
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := build.CombinedOutput(); err != nil {
+			return 0, fmt.Errorf("tests of %s: %w\n%s", e.pkg, err, out)
+		}
+	}
 	for _, args := range [][]string{
 		{"guest-kernel", assets.vmlinux},
 		{"guest-initrd", "--modules", "virtio_mem virtio_scsi sd_mod sr_mod", "--add", hello + ":/bin/vsockhello", "--add", eject + ":/bin/ejectcd", assets.initrd},
