@@ -19,18 +19,22 @@ func TestOver(t *testing.T) {
 	}
 }
 
-// TestPass has another goroutine run on the only slot there is.
+// TestPass has another goroutine run on the only slot there is, within a few turns: the
+// scheduler may well give the first back to who passed it.
 func TestPass(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	turn := Turn{began: time.Since(start) - length}
 	ran := make(chan struct{})
 	go close(ran)
-	turn.Pass()
-	select {
-	case <-ran:
-	default:
-		t.Error("nobody else ran after a turn")
+	for range 100 {
+		turn := Turn{began: time.Since(start) - length}
+		turn.Pass()
+		select {
+		case <-ran:
+			return
+		default:
+		}
 	}
+	t.Error("nobody else ran in a hundred turns")
 }
 
 // BenchmarkPass is what a busy thread pays for each look.
