@@ -88,6 +88,9 @@ func open(link netlink.Link, ether uint16) (*Station, error) {
 	}
 	// What guests send at full speed must fit until it is read.
 	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8<<20)
+	// A macvtap that nobody reads keeps the frames, and with them the room that the sender has.
+	timeout := unix.NsecToTimeval(int64(100 * time.Millisecond))
+	_ = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &timeout)
 	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: swapped(ether), Ifindex: link.Attrs().Index}); err != nil {
 		unix.Close(fd)
 		return nil, err
@@ -98,7 +101,7 @@ func open(link netlink.Link, ether uint16) (*Station, error) {
 // Send sends a frame. A link that has no room drops it.
 func (s *Station) Send(frame []byte) error {
 	_, err := unix.Write(s.fd, frame)
-	if errors.Is(err, unix.ENOBUFS) {
+	if errors.Is(err, unix.ENOBUFS) || errors.Is(err, unix.EAGAIN) {
 		return nil
 	}
 	return err
