@@ -39,12 +39,20 @@ func (s *Station) Ping(guest net.HardwareAddr, n uint16, size int, limit time.Du
 		if err != nil || got == 0 {
 			return false, err
 		}
-		if got < ethernet+28 || !bytes.Equal(in[6:12], guest) || !bytes.Equal(in[ethernet+4:ethernet+6], out[ethernet+4:ethernet+6]) {
-			continue // an answer that comes late
+		if back, err := answers(out, in[:got], guest); back || err != nil {
+			return back, err
 		}
-		if !bytes.Equal(in[ethernet+28:got], out[ethernet+28:]) {
-			return false, fmt.Errorf("datagram %d came back as % x", n, in[:got])
-		}
-		return true, nil
 	}
+}
+
+// answers reports whether a frame is the guest's answer to a datagram. It is an error if a
+// byte of it has changed.
+func answers(out, in []byte, guest net.HardwareAddr) (bool, error) {
+	if len(in) < ethernet+28 || !bytes.Equal(in[6:12], guest) || !bytes.Equal(in[ethernet+4:ethernet+6], out[ethernet+4:ethernet+6]) {
+		return false, nil // an answer that comes late
+	}
+	if !bytes.Equal(in[ethernet+28:], out[ethernet+28:]) {
+		return false, fmt.Errorf("a datagram came back as % x", in)
+	}
+	return true, nil
 }

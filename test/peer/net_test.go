@@ -128,25 +128,16 @@ func BenchmarkNetLatency(b *testing.B) {
 					p := w.boot(b, program, "net.echo "+how)
 					p.Expect(b, `net\.echo .* ready`)
 					defer stop(b, p)
-					return us(median(w.pings(b, 3000)))
+					guest, _ := net.ParseMAC(guestMAC)
+					times, err := w.station.Volley(guest, 3000, 64)
+					if err != nil {
+						b.Fatal(err)
+					}
+					return us(median(times))
 				})
 			})
 		}
 	})
-}
-
-// pings sends datagrams one after the other, and returns how long each took to come back.
-func (w *wire) pings(b *testing.B, n int) []time.Duration {
-	guest, _ := net.ParseMAC(guestMAC)
-	times := make([]time.Duration, n)
-	for i := range times {
-		began := time.Now()
-		if back, err := w.station.Ping(guest, uint16(i), 64, time.Minute); !back {
-			b.Fatalf("ping %d did not come back: %v", i, err)
-		}
-		times[i] = time.Since(began)
-	}
-	return times
 }
 
 // BenchmarkNetControl is how long the commands take that the guest gives its NIC as fast as it
