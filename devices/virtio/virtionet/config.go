@@ -50,7 +50,7 @@ type Config struct {
 	TxBits       uint64           `prop:"x-rate-tx-bits" default:"0" desc:"most bits a second that the guest sends, 0 for no limit"`
 	TxPackets    uint64           `prop:"x-rate-tx-packets" default:"0" desc:"most packets a second that the guest sends, 0 for no limit"`
 	TxBurst      uint32           `prop:"x-rate-tx-burst" default:"10" desc:"milliseconds for which unused allowance is kept"`
-	PollUS       uint32           `prop:"x-poll-us" default:"32" desc:"longest time, in microseconds, that a worker looks for packets before it sleeps, where that pays"`
+	PollUS       uint32           `prop:"x-poll-us" default:"128" desc:"longest time, in microseconds, that a worker looks for packets before it sleeps, where they come one by one and soon"`
 	Speed        int32            `prop:"speed" default:"-1" desc:"Mbit/s that the guest is told, -1 for unknown"`
 	Duplex       string           `prop:"duplex" desc:"half or full"`
 }

@@ -192,6 +192,31 @@ func TestBatch(t *testing.T) {
 	}
 }
 
+// TestBatchOrder sends packets of many pieces and of one by turns, more pieces than a batch has room for.
+func TestBatchOrder(t *testing.T) {
+	dev, d, c := nic(t, 1, virtiotest.Options{EventIdx: true, Indirect: true}, nil)
+	dev.Pause()
+	dev.workers[0].tx.single = false // as a tap
+	const packets, pieces = 12, 100
+	for n := range packets {
+		at := d.Alloc(headerSize + 1)
+		d.Bytes(at, headerSize+1)[headerSize] = byte(n)
+		bufs := []virtiotest.Buf{{Addr: at, Len: headerSize + 1}}
+		for n%2 == 0 && len(bufs) < pieces {
+			bufs = append(bufs, virtiotest.Buf{Addr: at, Len: 1})
+		}
+		d.Add(1, bufs...)
+	}
+	d.Nudge(1)
+	dev.Resume()
+	for n := range packets {
+		if got := c.take(t, 0); int(got[headerSize]) != n {
+			t.Fatalf("packet %d is sent in place of %d", got[headerSize], n)
+		}
+		d.Wait(1)
+	}
+}
+
 // offer gives the device n receive buffers of size bytes.
 func offer(d *virtiotest.Driver, q, n, size int) map[uint16]uint64 {
 	at := map[uint16]uint64{}

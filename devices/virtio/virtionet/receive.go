@@ -61,20 +61,28 @@ var (
 
 // receive takes a batch of packets, and reports whether there was one.
 func (r *receiver) receive() bool {
-	n := 0
-	for ; n < batch && r.fetch(); n++ {
-		if r.got == 0 {
-			r.deliver(r.ahead.take())
-			continue
-		}
-		size := r.got
-		r.got = 0
-		r.accept(size)
+	n, size := 0, uint32(0)
+	for ; n < batch && size < muchData && r.fetch(); n++ {
+		size += r.one()
 	}
 	if n > 0 {
 		r.tally.show(r.q)
 	}
 	return n > 0
+}
+
+// one has the packet at hand go to the guest, and returns its size.
+func (r *receiver) one() uint32 {
+	size := r.got
+	if size == 0 {
+		p := r.ahead.take()
+		size = p.size
+		r.deliver(p)
+		return size
+	}
+	r.got = 0
+	r.accept(size)
+	return size
 }
 
 // fetch makes sure that a packet is at hand that the guest has room for, and reports whether there is one.

@@ -79,7 +79,7 @@ func (s *sender) delays() bool {
 // fill takes chains until the batch is full.
 func (s *sender) fill() {
 	limit := s.w.d.txLimit
-	for s.count < s.w.d.txBurst {
+	for size := uint32(0); s.count < s.w.d.txBurst && size < muchData; {
 		if wait := limit.wait(); wait > 0 {
 			s.hold.in(wait)
 			return
@@ -97,6 +97,7 @@ func (s *sender) fill() {
 			return
 		}
 		s.count++
+		size += c.OutLen()
 		limit.charge(c.OutLen() - s.w.d.header())
 		if s.armed {
 			s.armed = false

@@ -57,18 +57,20 @@ func (w *worker) makeRing() bool {
 func (s *sender) prepare() (requests uint32) {
 	s.vecs = s.vecs[:0]
 	for i := range s.count {
-		c := &s.chains[i]
 		s.results[i] = resLater
-		switch {
-		case s.malformed(c):
+	}
+	for i := range s.count {
+		c := &s.chains[i]
+		if s.malformed(c) {
 			s.results[i] = resMalformed
 			continue
-		case len(c.Out) >= cap(s.vecs)-len(s.vecs):
-			continue
+		}
+		if len(c.Out) >= cap(s.vecs)-len(s.vecs) {
+			break // smaller ones after it would overtake it
 		}
 		e, err := s.w.ring.Next()
 		if err != nil {
-			continue
+			break
 		}
 		if p := s.packet(c); len(p) == 1 {
 			e.Op = uring.OpWrite
