@@ -19,6 +19,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 )
 
 // Lab is a veth pair, of which one end is far away.
@@ -167,11 +168,13 @@ func (l *Lab) macvtap(name, mode, mac string, queues int) (files []*os.File, err
 		return nil, err
 	}
 	for range queues {
-		f, err := os.OpenFile(fmt.Sprintf("/dev/tap%d", made.Attrs().Index), os.O_RDWR, 0)
+		// Not by os.OpenFile: each packet would wake Go's poller in the test.
+		path := fmt.Sprintf("/dev/tap%d", made.Attrs().Index)
+		fd, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC, 0)
 		if err != nil {
-			return files, err
+			return files, fmt.Errorf("%s: %w", path, err)
 		}
-		files = append(files, f)
+		files = append(files, os.NewFile(uintptr(fd), path))
 	}
 	return files, nil
 }

@@ -53,6 +53,58 @@ func TestFor(t *testing.T) {
 	}
 }
 
+// TestTrial: looks that find too little for what they cost are not taken for a while, longer
+// each time, until they find enough again.
+func TestTrial(t *testing.T) {
+	var tr trial
+	looks := func(found int, each time.Duration) {
+		for i := range trialLooks {
+			tr.ended(i < found, each, Max)
+		}
+	}
+	for i, c := range []struct {
+		found int
+		each  time.Duration
+		pause int
+	}{
+		{trialLooks, Max, 0},
+		{trialLooks / 2, Max / 2, 0},
+		{trialLooks / 2, Max, minPause},
+		{1, Max, 2 * minPause},
+		{trialLooks, 1, 0},
+		{0, 1, minPause},
+	} {
+		if looks(c.found, c.each); tr.skip != c.pause || tr.looks != 0 {
+			t.Errorf("trial %d: %d looks are not taken, in place of %d", i, tr.skip, c.pause)
+		}
+	}
+	for range 20 {
+		looks(0, 1)
+	}
+	if tr.skip != maxPause {
+		t.Errorf("%d looks are not taken after many bad trials", tr.skip)
+	}
+}
+
+// TestSkip: a worker that does not look sees what is there already.
+func TestSkip(t *testing.T) {
+	s := &Spin{limit: Max, trial: trial{skip: 2}}
+	for range 2 {
+		calls := 0
+		if s.For(func() bool { calls++; return false }) || calls != 1 {
+			t.Errorf("looked %d times", calls)
+		}
+	}
+	calls := 0
+	if !s.For(func() bool { calls++; return calls == 3 }) {
+		t.Error("does not look again")
+	}
+	s.trial.skip = 1
+	if !s.For(func() bool { return true }) {
+		t.Error("does not see what is there")
+	}
+}
+
 func BenchmarkNothing(b *testing.B) {
 	s := &Spin{}
 	b.ReportAllocs()
