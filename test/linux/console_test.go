@@ -53,7 +53,7 @@ func (c *console) begin(t testing.TB, command string) int {
 const booted = `hv guest: Linux`
 
 // await is ExpectAfter in a guest that is not to boot again. One that does by itself, without a
-// word, is taken for one that the bed lost; that this is what happened to it has not been shown.
+// word, is one that the bed lost.
 func (c *console) await(t testing.TB, from int, pattern string) []string {
 	t.Helper()
 	c.ExpectAfter(t, from, pattern+"|"+booted)

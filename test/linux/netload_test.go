@@ -55,7 +55,7 @@ func TestNetworkLoad(t *testing.T) {
 				left = loads[1:4]
 			}
 			// What a guest has done before the bed lost it counts.
-			surviving(t, func() { netLoad(t, netdev, &left) })
+			enduring(t, func() { netLoad(t, netdev, &left) }, func() int { return len(left) })
 		})
 	}
 }
