@@ -217,6 +217,34 @@ func TestBatchOrder(t *testing.T) {
 	}
 }
 
+// TestLight: a worker waits long for packets that come one by one, and not where much moves.
+func TestLight(t *testing.T) {
+	dev, _, _ := nic(t, 1, virtiotest.Options{}, nil)
+	dev.Pause()
+	w := dev.workers[0]
+	for range 100 {
+		w.rx.tally.count(1400)
+		if !w.light() {
+			t.Fatal("single packets are taken for much data")
+		}
+	}
+	for range 20 {
+		w.tx.tally.count(60000)
+		w.rx.tally.count(66)
+		w.light()
+	}
+	if w.light() {
+		t.Error("much data is not seen")
+	}
+	for range 100 {
+		w.light()
+	}
+	if !w.light() {
+		t.Error("much data is not forgotten")
+	}
+	dev.Resume()
+}
+
 // offer gives the device n receive buffers of size bytes.
 func offer(d *virtiotest.Driver, q, n, size int) map[uint16]uint64 {
 	at := map[uint16]uint64{}
