@@ -217,6 +217,29 @@ func TestBatchOrder(t *testing.T) {
 	}
 }
 
+// TestMuchData: the guest is told of large packets before the last of them is there.
+func TestMuchData(t *testing.T) {
+	dev, d, c := nic(t, 1, virtiotest.Options{}, nil)
+	dev.Pause()
+	if err := unix.SetsockoptInt(c.peer[0], unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 4<<20); err != nil {
+		t.Fatal(err)
+	}
+	const packets, size, buffer = 8, 60000, 4096
+	offer(d, 0, 128, buffer)
+	for range packets {
+		c.give(t, 0, packet(own, size))
+	}
+	dev.Resume()
+	for range packets * (size/buffer + 1) {
+		d.Wait(0)
+	}
+	dev.Pause() // it counts what it has told
+	defer dev.Resume()
+	if n := dev.Counters().Rx[0]; n.Packets != packets || n.Interrupts < packets*size/muchData {
+		t.Errorf("told %d times of %d packets", n.Interrupts, n.Packets)
+	}
+}
+
 // TestLight: a worker waits long for packets that come one by one, and not where much moves.
 func TestLight(t *testing.T) {
 	dev, _, _ := nic(t, 1, virtiotest.Options{}, nil)
