@@ -6,8 +6,11 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"regexp"
+	"strings"
 	"sync"
 	"syscall"
+	"testing"
 	"time"
 )
 
@@ -58,12 +61,61 @@ func (l *listener) silent() time.Duration {
 	return time.Since(l.last)
 }
 
+// passes passes standard output on and keeps the names of the tests that passed, so that
+// they are not run again when the bed fails later.
+type passes struct {
+	out   io.Writer
+	line  []byte
+	names []string
+}
+
+var passed = regexp.MustCompile(`^--- PASS: (\w+) \(`)
+
+// Write looks for the lines by which -test.v tells of an end.
+func (p *passes) Write(b []byte) (int, error) {
+	p.line = append(p.line, b...)
+	for {
+		end := bytes.IndexByte(p.line, '\n')
+		if end < 0 {
+			break
+		}
+		if m := passed.FindSubmatch(p.line[:end]); m != nil {
+			p.names = append(p.names, string(m[1]))
+		}
+		p.line = p.line[end+1:]
+	}
+	return p.out.Write(b)
+}
+
+// skip returns the flag that leaves out what passed, none if nothing did.
+func (p *passes) skip() []string {
+	if len(p.names) == 0 {
+		return nil
+	}
+	return []string{"-test.skip=^(" + strings.Join(p.names, "|") + ")$"}
+}
+
+func TestPasses(t *testing.T) {
+	p := &passes{out: io.Discard}
+	if p.skip() != nil {
+		t.Error("something passed before it ran")
+	}
+	for _, s := range []string{"=== RUN   TestA\n--- PA", "SS: TestA (0.1s)\n    --- PASS: TestB/sub (0s)\n", "--- FAIL: TestB (1s)\n--- PASS: TestC (2s)\n--- PASS: TestD"} {
+		if _, err := p.Write([]byte(s)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := p.skip(); len(got) != 1 || got[0] != "-test.skip=^(TestA|TestC)$" {
+		t.Errorf("left out are %q", got)
+	}
+}
+
 // runBed runs the testbed and returns its status; a bed that stands still counts as one
 // that failed.
-func runBed(bed string, args ...string) (int, error) {
+func runBed(out io.Writer, bed string, args ...string) (int, error) {
 	l := &listener{out: os.Stderr, last: time.Now().Add(bedBoots)}
 	cmd := exec.Command(bed, args...)
-	cmd.Stdout, cmd.Stderr = os.Stdout, l
+	cmd.Stdout, cmd.Stderr = out, l
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		return 0, err
