@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -41,12 +40,10 @@ sleep 1000
 func TestDebianImage(t *testing.T) {
 	tap(t, "hvt0")
 	run(t, "ip", "addr", "add", "10.77.0.1/24", "dev", "hvt0")
-	server := exec.Command("iperf3", "-s", "-B", "10.77.0.1")
-	if err := server.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = server.Process.Kill(); _ = server.Wait() })
-	surviving(t, func() { debianImage(t) })
+	surviving(t, func() {
+		defer iperfServer(t, "10.77.0.1")()
+		debianImage(t)
+	})
 }
 
 func debianImage(t *testing.T) {

@@ -32,13 +32,7 @@ func throughput(b *testing.B, netdev string) {
 		for range rounds {
 			for name, program := range map[string]string{"hv": hvrun.Binary(b), "qemu": qemu} {
 				surviving(b, func() {
-					// One that has served a lost guest is busy with it for long.
-					server := hvrun.Start(b, "iperf3", "-s", "-B", loadHost, "--forceflush")
-					defer func() {
-						_ = server.Cmd.Process.Kill()
-						<-server.Ended()
-					}()
-					server.Expect(b, "listening")
+					defer iperfServer(b, loadHost)()
 					c := converse(b, nil, program, join(obeying(1), []string{"-netdev", netdev, "-device", "virtio-net-pci,netdev=n0"})...)
 					c.do(b, "ip addr add "+loadGuest+"/24 dev eth0\nip link set eth0 up")
 					for way, flag := range map[string]string{"send": "", "receive": " -R"} {
