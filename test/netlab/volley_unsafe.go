@@ -48,7 +48,7 @@ func (s *Station) rawSend(frame []byte) error {
 	return nil
 }
 
-// rawReceive waits for a frame, the station's own too.
+// rawReceive waits for a frame and returns its length, 0 if a signal came first.
 func (s *Station) rawReceive(b []byte) (int, error) {
 	p, limit := unix.PollFd{Fd: int32(s.fd), Events: unix.POLLIN}, 10*time.Second
 	n, _, errno := unix.RawSyscall(unix.SYS_POLL, uintptr(unsafe.Pointer(&p)), 1, uintptr(limit.Milliseconds()))

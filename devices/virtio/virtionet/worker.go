@@ -14,7 +14,7 @@ import (
 const (
 	// batch is how many packets go one way before the other way gets its turn.
 	batch = 64
-	// muchData is how many bytes one way the guest sees together at most, so that it can work
+	// muchData is from how many bytes one way on the guest is shown what there is, so that it can work
 	// on some while others are on their way.
 	muchData = 128 << 10
 	// maxVecs is how many buffers one packet may have.
