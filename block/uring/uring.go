@@ -1,8 +1,9 @@
 // Package uring is a small binding of io_uring that allocates nothing per request.
 //
-// A Ring belongs to one goroutine on a locked thread, which makes it, prepares entries,
-// enters and reaps. Whatever an entry points to must stay in place until its
-// completion: guest memory and the caller's own iovecs do.
+// A Ring belongs to one goroutine, which makes it, prepares entries, enters and reaps. It
+// is on a locked thread, as the kernel cancels what a thread that ends has under way;
+// NewUnbound makes a Ring that may do without. Whatever an entry points to must stay in
+// place until its completion: guest memory and the caller's own iovecs do.
 //
 // Follows io_uring(7) of Linux 6.1; what older kernels lack in set-up flags is done
 // without. It depends on nothing of ours.
@@ -79,11 +80,20 @@ const (
 	enterGetEvents = 1
 )
 
-// New makes a ring with room for at least entries requests.
+// New makes a ring with room for at least entries requests, for the thread it is made on.
 func New(entries uint32) (*Ring, error) {
+	return fit(entries, setupSingleIssuer|setupDeferTaskrun, setupCoopTaskrun, 0)
+}
+
+// NewUnbound is New for a goroutine on any thread, whose requests all complete as they are submitted
+// (RWF_NOWAIT).
+func NewUnbound(entries uint32) (*Ring, error) { return fit(entries, 0) }
+
+// fit makes a ring with the first flags that the kernel knows.
+func fit(entries uint32, tries ...uint32) (*Ring, error) {
 	n := uint32(1) << bits.Len32(max(entries, 1)-1)
 	var err error
-	for _, flags := range []uint32{setupSingleIssuer | setupDeferTaskrun, setupCoopTaskrun, 0} {
+	for _, flags := range tries {
 		var r *Ring
 		if r, err = setup(n, flags); err == nil {
 			return r, nil

@@ -154,6 +154,36 @@ func TestNothingIsAllocated(t *testing.T) {
 	}
 }
 
+// TestUnbound uses a ring on two threads, one after the other.
+func TestUnbound(t *testing.T) {
+	r, err := NewUnbound(8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	for range 2 {
+		done := make(chan struct{})
+		go func() {
+			runtime.LockOSThread() // for ever: each goroutine has another thread
+			defer close(done)
+			s, err := r.Next()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			s.Op = OpNop
+			if err := r.Enter(1); err != nil {
+				t.Error(err)
+				return
+			}
+			if c, ok := r.Reap(); !ok || c.Res != 0 {
+				t.Errorf("completed %v with %d", ok, c.Res)
+			}
+		}()
+		<-done
+	}
+}
+
 func BenchmarkNop(b *testing.B) {
 	runtime.LockOSThread() // a ring has one thread that submits
 	defer runtime.UnlockOSThread()

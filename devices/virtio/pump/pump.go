@@ -1,6 +1,5 @@
-// Package pump runs a device's worker: one goroutine on a locked thread that sleeps in
-// poll(2) until a queue is kicked, another descriptor is ready, a time has come, or
-// somebody has work for it.
+// Package pump runs a device's worker: one goroutine that sleeps in poll(2) until a queue
+// is kicked, another descriptor is ready, a time has come, or somebody has work for it.
 //
 // New makes it, Start starts it, Close ends it and waits. Pause returns when no handler
 // runs, and none will before Resume. Handlers run on the worker, one at a time; a panic
@@ -14,7 +13,6 @@ package pump
 import (
 	"errors"
 	"fmt"
-	"runtime"
 	"sync"
 	"time"
 
@@ -125,9 +123,9 @@ func (p *Pump) ask(s State) {
 	p.Wake()
 }
 
+// run is the worker. It isn't locked to its thread, as there each Pass is five futex calls and
+// as many switches of threads.
 func (p *Pump) run() {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	defer p.gate.Leave()
 	defer func() {
 		if r := recover(); r != nil {

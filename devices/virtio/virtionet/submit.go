@@ -43,10 +43,10 @@ func (s *sender) submit() int {
 	return done
 }
 
-// makeRing makes the ring, on the thread that uses it, and reports whether there is one.
+// makeRing makes the ring, and reports whether there is one.
 func (w *worker) makeRing() bool {
 	if w.ring == nil && !w.ringless {
-		r, err := uring.New(batch)
+		r, err := uring.NewUnbound(batch)
 		w.ring, w.ringless = r, err != nil
 	}
 	return !w.ringless
