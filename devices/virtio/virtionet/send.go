@@ -46,7 +46,6 @@ func (s *sender) arm() bool {
 	if s.count > 0 {
 		return true
 	}
-	s.late = false
 	s.armed = true
 	return s.q.EnableKicks()
 }
@@ -67,7 +66,7 @@ func (s *sender) send() bool {
 
 // delays reports whether packets are to wait for more of them.
 func (s *sender) delays() bool {
-	if s.w.d.txDelay == 0 || s.late || s.count == 0 && !s.q.Pending() {
+	if s.w.d.txDelay == 0 || s.late || s.count > 0 || !s.q.Pending() {
 		return false
 	}
 	s.late = true // once that time has come, until there are none
@@ -94,6 +93,7 @@ func (s *sender) fill() {
 			s.w.fail(err)
 		}
 		if !ok || err != nil {
+			s.late = false // the guest does not know yet, so whatever it adds next waits
 			return
 		}
 		s.count++
