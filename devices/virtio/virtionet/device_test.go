@@ -240,6 +240,17 @@ func TestMuchData(t *testing.T) {
 	}
 }
 
+// TestLooks: what a worker finds while it looks, before it sleeps, reaches the guest.
+func TestLooks(t *testing.T) {
+	_, d, c := nicWith(t, 1, virtiotest.Options{}, nil, func(cfg *Config) { cfg.PollUS = 20_000 })
+	const packets = 200
+	offer(d, 0, packets, 2048)
+	for range packets {
+		c.give(t, 0, packet(own, 100))
+		d.Wait(0)
+	}
+}
+
 // TestLight: a worker waits long for packets that come one by one, and not where much moves.
 func TestLight(t *testing.T) {
 	dev, _, _ := nic(t, 1, virtiotest.Options{}, nil)

@@ -41,7 +41,7 @@ type worker struct {
 	rx   receiver
 	tx   sender
 
-	ring     *uring.Ring // of the thread; nil if it has not been needed
+	ring     *uring.Ring // nil if it has not been needed
 	ringless bool        // there cannot be one
 	// events are those that poll saw at the link and that no read has explained yet.
 	events int16
@@ -81,14 +81,14 @@ func (w *worker) linkReady(events int16) {
 	}
 }
 
-// adopt has the worker use a thread and a link, when it has none.
+// adopt has the worker use a pump and a link, when it has none.
 func (w *worker) adopt(p *pump.Pump, fd int) {
 	w.release()
 	w.pump, w.fd, w.events = p, fd, 0
 	w.rx.dead, w.tx.full, w.tx.single = false, false, !isDevice(fd)
 }
 
-// release gives back what belongs to the worker's thread, which has ended.
+// release gives back what the worker made, whose pump has ended.
 func (w *worker) release() {
 	if w.ring != nil {
 		_ = w.ring.Close()
@@ -122,12 +122,17 @@ func (w *worker) fail(err error) { w.d.tell.NeedsReset(err) }
 // work moves packets until there are none, or somebody wants the worker to stop.
 func (w *worker) work() {
 	w.spin.Woke()
+	dry := false // the link, and poll will tell of more
 	for !w.pump.Stopping() {
 		w.pump.Pass()
-		moved := w.tx.send()
-		moved = w.rx.receive() || moved
+		sent := w.tx.send()
+		if sent || !dry {
+			dry = !w.rx.receive()
+		}
 		switch {
-		case moved || w.light() && w.spin.For(w.ready):
+		case sent || !dry:
+		case w.light() && w.spin.For(w.ready):
+			dry = false
 		case !w.tx.arm():
 			w.sleep()
 			return
