@@ -65,10 +65,7 @@ func TestPersistentBitmaps(t *testing.T) {
 	v.works(t, "block-dirty-bitmap-remove", `{"node":"n","name":"idle"}`)
 	sh.does(t, "blk.write sector=4096 size=4096")
 	sh.does(t, "blk.flush")
-	if err := v.Cmd.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	<-v.Ended()
+	v.Kill(t)
 	if info := tell(t, "qemu-img", "info", image); strings.Count(info, "in-use") != 2 || strings.Contains(info, "idle") {
 		t.Errorf("after a kill: %s", info)
 	}

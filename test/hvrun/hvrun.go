@@ -17,6 +17,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -104,8 +105,7 @@ func StartCmd(t testing.TB, cmd *exec.Cmd) *Proc {
 		close(p.ended)
 	}()
 	t.Cleanup(func() {
-		_ = p.Cmd.Process.Kill()
-		<-p.ended
+		p.Kill(t)
 		if t.Failed() {
 			t.Logf("%s %q printed:\n%s", filepath.Base(cmd.Path), cmd.Args[1:], tail(p.Output(), 6000))
 		}
@@ -209,6 +209,29 @@ func (p *Proc) watch() {
 	if p.Watch != nil {
 		p.Watch()
 	}
+}
+
+// Kill ends the process and waits for that. If the kernel does not let it go the test fails, and
+// shows what the process's threads wait for.
+func (p *Proc) Kill(t testing.TB) {
+	t.Helper()
+	_ = p.Cmd.Process.Kill()
+	select {
+	case <-p.ended:
+	case <-time.After(Patience):
+		t.Errorf("%s was killed %s ago and is still there:\n%s", filepath.Base(p.Cmd.Path), Patience, stacks(p.Cmd.Process.Pid))
+	}
+}
+
+// stacks returns where in the kernel the threads of a process are.
+func stacks(pid int) string {
+	var all strings.Builder
+	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stack", pid))
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		fmt.Fprintf(&all, "%s: %v\n%s\n", f, err, text)
+	}
+	return all.String()
 }
 
 // Ended is closed when the process is gone.

@@ -58,8 +58,7 @@ func (c *console) await(t testing.TB, from int, pattern string) []string {
 	t.Helper()
 	c.ExpectAfter(t, from, pattern+"|"+booted)
 	if strings.Contains(c.Output()[from:], booted) {
-		_ = c.Cmd.Process.Kill()
-		<-c.Ended()
+		c.Kill(t)
 		panic(lost("it has reset itself"))
 	}
 	return regexp.MustCompile(pattern).FindStringSubmatch(c.Output()[from:])

@@ -93,8 +93,7 @@ func startCmd(t testing.TB, cmd *exec.Cmd) *hvrun.Proc {
 	p := hvrun.StartCmd(t, cmd)
 	p.Watch = func() {
 		if why := loss(statistics(p.Cmd.Process.Pid)); why != "" {
-			_ = p.Cmd.Process.Kill()
-			<-p.Ended()
+			p.Kill(t)
 			panic(why)
 		}
 	}

@@ -78,6 +78,7 @@ func serveLoads(t *testing.T) {
 		t.Fatal(err)
 	}
 	var wg sync.WaitGroup
+	ended, end := context.WithCancel(context.Background())
 	wg.Go(func() { flow.Echo(p) })
 	wg.Go(func() {
 		for {
@@ -87,6 +88,8 @@ func serveLoads(t *testing.T) {
 			}
 			wg.Go(func() {
 				defer c.Close()
+				// A guest that the bed lost leaves its connections open.
+				defer context.AfterFunc(ended, func() { c.Close() })()
 				// The guest tells of a connection that was broken off, if it is not lost itself.
 				m, err := flow.Answer(c)
 				if err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, unix.ECONNRESET) && !errors.Is(err, unix.ETIMEDOUT) {
@@ -98,6 +101,7 @@ func serveLoads(t *testing.T) {
 	t.Cleanup(func() {
 		l.Close()
 		p.Close()
+		end()
 		wg.Wait()
 	})
 }
@@ -108,10 +112,7 @@ func iperfServer(t testing.TB, address string) (end func()) {
 	t.Helper()
 	server := hvrun.Start(t, "iperf3", "-s", "-B", address, "--forceflush")
 	server.Expect(t, "listening")
-	return func() {
-		_ = server.Cmd.Process.Kill()
-		<-server.Ended()
-	}
+	return func() { server.Kill(t) }
 }
 
 var moved = regexp.MustCompile(`(?:received|back)=(\d+)`)

@@ -126,10 +126,7 @@ func report(b *testing.B, program, unit string, v float64) {
 
 func stop(b *testing.B, p *hvrun.Proc) {
 	b.Helper()
-	if err := p.Cmd.Process.Kill(); err != nil {
-		b.Fatal(err)
-	}
-	<-p.Ended()
+	p.Kill(b)
 }
 
 // BenchmarkIdleMemory compares what an idle VM costs beyond its RAM: private pages of
