@@ -1,7 +1,6 @@
 package linux
 
 import (
-	"slices"
 	"testing"
 	"time"
 
@@ -38,8 +37,7 @@ func bootToInit(b *testing.B, boot []string) {
 		}
 		var m [2]float64
 		for i, program := range programs {
-			slices.Sort(times[program])
-			m[i] = times[program][rounds/2].Seconds()
+			m[i] = median(times[program]).Seconds()
 		}
 		b.ReportMetric(m[0], "hv-s")
 		b.ReportMetric(m[1], "qemu-s")

@@ -33,7 +33,7 @@ func tap(t *testing.T, name string) {
 	run(t, "ip", "link", "set", name, "up")
 }
 
-func run(t *testing.T, name string, args ...string) string {
+func run(t testing.TB, name string, args ...string) string {
 	t.Helper()
 	out, err := exec.Command(name, args...).CombinedOutput()
 	if err != nil {
