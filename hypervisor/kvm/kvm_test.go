@@ -84,10 +84,19 @@ func realMode(t testing.TB, vm *VM) *VCPU {
 	return v
 }
 
+// enter runs the guest until it needs something: Go's signals end a Run as well.
+func enter(v *VCPU) unix.Errno {
+	for {
+		if errno := v.Run(); errno != unix.EINTR {
+			return errno
+		}
+	}
+}
+
 // expect runs v and demands an exit reason.
 func expect(t *testing.T, v *VCPU, want ExitReason) {
 	t.Helper()
-	if errno := v.Run(); errno != 0 || v.ExitReason() != want {
+	if errno := enter(v); errno != 0 || v.ExitReason() != want {
 		t.Fatalf("errno %v, %v, want %v", errno, v.ExitReason(), want)
 	}
 }

@@ -25,7 +25,7 @@ func TestStats(t *testing.T) {
 			}
 		}
 		if what == "exits" {
-			cpu.Run()
+			enter(cpu)
 			if v, err := s.Read(&s.All[i]); err != nil || v[0] == 0 {
 				t.Errorf("no exits after a run: %v, %v", v, err)
 			}
