@@ -12,10 +12,10 @@ import (
 // TestDescriptors has each kind of IO tell by its descriptors that there is something to do:
 // a kick, a Wake, a completion.
 func TestDescriptors(t *testing.T) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	for name, cfg := range map[string]Config{"ring": {}, "threads": {Threads: true}} {
 		t.Run(name, func(t *testing.T) {
+			runtime.LockOSThread() // a ring has one thread that submits
+			defer runtime.UnlockOSThread()
 			cfg.Path = filepath.Join(t.TempDir(), "f")
 			if err := os.WriteFile(cfg.Path, make([]byte, 1<<20), 0o600); err != nil {
 				t.Fatal(err)

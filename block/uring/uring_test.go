@@ -11,8 +11,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// ring makes a ring, which has one thread that submits: the test's own until it ends.
 func ring(t testing.TB, n uint32) *Ring {
 	t.Helper()
+	runtime.LockOSThread()
+	t.Cleanup(runtime.UnlockOSThread)
 	r, err := New(n)
 	if err != nil {
 		t.Fatal(err)
@@ -185,8 +188,6 @@ func TestUnbound(t *testing.T) {
 }
 
 func BenchmarkNop(b *testing.B) {
-	runtime.LockOSThread() // a ring has one thread that submits
-	defer runtime.UnlockOSThread()
 	r := ring(b, 8)
 	b.ReportAllocs()
 	for b.Loop() {
