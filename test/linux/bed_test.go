@@ -23,7 +23,7 @@ const (
 	aliveLimit  = 2 * time.Minute
 	bedBoots    = 3 * time.Minute // before the first line
 	bedFailed   = 125             // the testbed's status when the bed ended before the tests did
-	beds        = 3               // how many are tried
+	beds        = 6               // how many are tried
 	endingLimit = 20 * time.Second
 )
 
