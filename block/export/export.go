@@ -16,6 +16,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"time"
 
 	"hv/block/graph"
 	"hv/block/sockaddr"
@@ -57,7 +58,7 @@ func New(h Host) *Registry { return &Registry{host: h} }
 
 // backend is what makes an export reachable.
 type backend interface {
-	// inUse reports whether there are clients.
+	// inUse reports whether there are clients that have not hung up.
 	inUse() bool
 	// shutDown throws the clients out and lets no more in.
 	shutDown()
@@ -172,17 +173,27 @@ func (r *Registry) Delete(id string, hard bool) error {
 	return nil
 }
 
-// leave begins the end of an export.
+// settling is how long a command waits for clients that it has thrown out. They go at once,
+// but for those with a request that hangs.
+const settling = 250 * time.Millisecond
+
+// leave begins the end of an export, which mostly comes before the next command.
 func (r *Registry) leave(e *export) {
 	if e.leaving {
 		return
 	}
 	e.leaving = true
 	e.backend.shutDown()
+	left := make(chan struct{})
 	go func() {
 		e.backend.wait()
 		r.host.Post(func() { r.finish(e) })
+		close(left)
 	}()
+	select {
+	case <-left:
+	case <-time.After(settling):
+	}
 }
 
 // finish ends an export whose clients have gone.

@@ -444,6 +444,30 @@ func TestDrain(t *testing.T) {
 	r.must(d.Close())
 }
 
+// TestHungUp has a client leave with a request under way: nobody uses the export any more, and
+// it goes when the request has.
+func TestHungUp(t *testing.T) {
+	r := newRig(t)
+	r.file("f", 4<<20, graph.Options{})
+	r.start(ServerConfig{})
+	r.export("e", "f")
+	c := r.raw("f", "")
+	q := nbdproto.Request{Type: nbdproto.CmdRead, Length: 512}
+	c.send(q)
+	c.take()
+	goOn := sync.OnceFunc(r.g.Find("f").Drain())
+	defer goOn()
+	c.send(q)
+	r.refused(r.Delete("e", false), "export 'e' still in use")
+	r.must(c.c.Close())
+	r.must(r.Delete("e", false))
+	if l := r.List(); len(l) != 1 || !l[0].ShuttingDown {
+		t.Errorf("%+v, with a request under way", l)
+	}
+	goOn()
+	r.deleted("e")
+}
+
 // TestTools has clients that are not ours use an export.
 func TestTools(t *testing.T) {
 	r := newRig(t)

@@ -8,6 +8,7 @@ import (
 	"hv/block/bitmap"
 	"hv/block/graph"
 	"hv/block/nbdproto"
+	"hv/block/sockaddr"
 	"hv/qmp/qapi"
 )
 
@@ -164,7 +165,13 @@ func (x *nbdExport) left(c *conn) {
 func (x *nbdExport) inUse() bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return x.kept > 0
+	n := x.kept
+	for c := range x.conns {
+		if sockaddr.HungUp(c.c) {
+			n--
+		}
+	}
+	return n > 0
 }
 
 func (x *nbdExport) shutDown() {

@@ -24,6 +24,7 @@ import (
 	"sync/atomic"
 
 	"hv/block/graph"
+	"hv/block/sockaddr"
 	"hv/devices/virtio/vhostwire"
 )
 
@@ -105,11 +106,11 @@ func (d *Device) accept() {
 	}
 }
 
-// InUse reports whether there is a client.
+// InUse reports whether there is a client that has not hung up.
 func (d *Device) InUse() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.session != nil
+	return d.session != nil && !sockaddr.HungUp(d.session.conn)
 }
 
 // ShutDown throws the client out and lets no other in.

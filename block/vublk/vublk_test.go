@@ -335,6 +335,12 @@ func TestRequests(t *testing.T) {
 	if !r.dev.InUse() {
 		t.Error("there is a client")
 	}
+	defer func() {
+		r.must(c.c.Close())
+		if r.dev.InUse() {
+			t.Error("the client has hung up")
+		}
+	}()
 	if !c.tell(vhostwire.SetConfig, append(le.AppendUint32(le.AppendUint32(le.AppendUint32(nil, configWCE), 1), 0), 0)) || !r.dev.writeThrough.Load() || c.tell(vhostwire.SetConfig, nil) {
 		t.Error("the write cache")
 	}
