@@ -4,9 +4,9 @@ import (
 	"context"
 
 	"hv/block/export"
-	"hv/block/sockaddr"
 	"hv/qmp/dispatch"
 	"hv/qmp/qapi"
+	"hv/qmp/sockaddr"
 )
 
 // Exporter has exports.

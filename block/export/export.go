@@ -6,7 +6,7 @@
 // graph by a hold of the export's, which the graph's drains keep back.
 //
 // Commands, texts and limits are those of QEMU (qapi/block-export.json, docs/interop/nbd.txt
-// there). It depends on block/graph, block/nbdproto, block/sockaddr, block/tlscreds and
+// there). It depends on block/graph, block/nbdproto, qmp/sockaddr, block/tlscreds and
 // qmp/qapi.
 package export
 
@@ -19,9 +19,9 @@ import (
 	"time"
 
 	"hv/block/graph"
-	"hv/block/sockaddr"
 	"hv/block/tlscreds"
 	"hv/qmp/qapi"
+	"hv/qmp/sockaddr"
 )
 
 // Host is what exports need of the VM. All but Post and Authorized are called on the control goroutine.

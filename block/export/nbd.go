@@ -8,8 +8,8 @@ import (
 	"hv/block/bitmap"
 	"hv/block/graph"
 	"hv/block/nbdproto"
-	"hv/block/sockaddr"
 	"hv/qmp/qapi"
+	"hv/qmp/sockaddr"
 )
 
 // context is what the number of a metadata context stands for: allocation, depth, or a

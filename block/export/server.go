@@ -8,9 +8,9 @@ import (
 	"sync"
 
 	"hv/block/nbdproto"
-	"hv/block/sockaddr"
 	"hv/block/tlscreds"
 	"hv/qmp/qapi"
+	"hv/qmp/sockaddr"
 )
 
 // ServerConfig is how an NBD server is reached.

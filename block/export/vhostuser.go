@@ -4,9 +4,9 @@ import (
 	"errors"
 	"net"
 
-	"hv/block/sockaddr"
 	"hv/block/vublk"
 	"hv/qmp/qapi"
+	"hv/qmp/sockaddr"
 )
 
 // vhostUser is an export as the back end of a disk.

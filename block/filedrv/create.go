@@ -10,6 +10,7 @@ import (
 
 	"hv/block/graph"
 	"hv/block/hostfile"
+	"hv/qmp/strerror"
 )
 
 // Preallocation is how much of a new file takes space at once.
@@ -36,7 +37,7 @@ type Creation struct {
 func Create(c Creation, point func() error) error {
 	f, err := c.OpenFile(c.Path, os.O_RDWR|os.O_CREATE|unix.O_CLOEXEC, 0o644)
 	if err != nil {
-		return fmt.Errorf("Could not create '%s': %s", c.Path, reason(err))
+		return fmt.Errorf("Could not create '%s': %s", c.Path, strerror.Text(err))
 	}
 	h, err := hostfile.Open(hostfile.Config{Path: c.Path, Opened: f, Threads: true})
 	if err != nil {
@@ -55,7 +56,7 @@ func (c *Creation) fill(h *hostfile.File, f *os.File, point func() error) error 
 	}
 	for _, size := range []int64{0, int64(c.Size)} {
 		if err := h.Truncate(size); err != nil {
-			return fmt.Errorf("Failed to resize file: %s", reason(err))
+			return fmt.Errorf("Failed to resize file: %s", strerror.Text(err))
 		}
 		if c.NoCOW {
 			noCOW(f)
@@ -75,7 +76,7 @@ func (c *Creation) fill(h *hostfile.File, f *os.File, point func() error) error 
 		return err
 	case c.Preallocation == Reserve:
 		if err := unix.Fallocate(int(f.Fd()), 0, 0, int64(c.Size)); err != nil {
-			return fmt.Errorf("Could not preallocate data for the new file: %s", reason(err))
+			return fmt.Errorf("Could not preallocate data for the new file: %s", strerror.Text(err))
 		}
 		return nil
 	}
@@ -86,7 +87,7 @@ func (c *Creation) fill(h *hostfile.File, f *os.File, point func() error) error 
 		}
 		n := min(int64(c.Size)-at, int64(len(zeroes)))
 		if _, err := f.WriteAt(zeroes[:n], at); err != nil {
-			return fmt.Errorf("Could not write zeros for preallocation: %s", reason(err))
+			return fmt.Errorf("Could not write zeros for preallocation: %s", strerror.Text(err))
 		}
 	}
 	return h.Flush()

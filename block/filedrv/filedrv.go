@@ -4,19 +4,19 @@
 // What users of the node may do is locked, as QEMU does, and with auto-read-only the file
 // is open for writing only while somebody writes. Methods may be called concurrently but
 // for Permit and Truncate, which come while nothing is under way. It depends on
-// block/graph and block/hostfile.
+// block/graph, block/hostfile and qmp/strerror.
 package filedrv
 
 import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"hv/block/graph"
 	"hv/block/hostfile"
+	"hv/qmp/strerror"
 )
 
 // Config says what to open and how.
@@ -79,19 +79,9 @@ type openError struct {
 }
 
 func (e *openError) Error() string {
-	return fmt.Sprintf("Could not open '%s': %s", e.path, reason(e.err))
+	return fmt.Sprintf("Could not open '%s': %s", e.path, strerror.Text(e.err))
 }
 func (e *openError) Unwrap() error { return e.err }
-
-// reason is what a system call's error says, with a capital.
-func reason(err error) string {
-	var e unix.Errno
-	if !errors.As(err, &e) {
-		return err.Error()
-	}
-	s := e.Error()
-	return strings.ToUpper(s[:1]) + s[1:]
-}
 
 // suits returns an error for a file that is not of the driver's kind.
 func (d *Driver) suits(f *os.File) error {

@@ -8,7 +8,8 @@
 // the affected nodes drained: see Node.Drain.
 //
 // Names, permissions and their conflicts are those of QEMU's block layer
-// (docs/devel and qapi/block-core.json there). It depends on block/hostfile and block/bitmap.
+// (docs/devel and qapi/block-core.json there). It depends on block/hostfile,
+// block/bitmap and qmp/strerror.
 package graph
 
 import (

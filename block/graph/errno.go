@@ -2,9 +2,10 @@ package graph
 
 import (
 	"errors"
-	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"hv/qmp/strerror"
 )
 
 // Errno returns the error number that stands for a request's error, 0 for none.
@@ -23,7 +24,4 @@ func Errno(err error) unix.Errno {
 }
 
 // ErrorText returns what the C library calls a request's error.
-func ErrorText(err error) string {
-	s := Errno(err).Error()
-	return strings.ToUpper(s[:1]) + s[1:]
-}
+func ErrorText(err error) string { return strerror.Text(Errno(err)) }

@@ -7,7 +7,7 @@
 // of the driver's makes connections again; Close ends it.
 //
 // Options and texts are QEMU's (BlockdevOptionsNbd). It depends on block/graph,
-// block/nbdproto, block/sockaddr, block/tlscreds and qmp/qapi.
+// block/nbdproto, qmp/sockaddr, block/tlscreds and qmp/qapi.
 package nbddrv
 
 import (
@@ -22,9 +22,9 @@ import (
 
 	"hv/block/graph"
 	"hv/block/nbdproto"
-	"hv/block/sockaddr"
 	"hv/block/tlscreds"
 	"hv/qmp/qapi"
+	"hv/qmp/sockaddr"
 )
 
 // Config says what to use, and how.

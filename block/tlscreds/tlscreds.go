@@ -4,7 +4,7 @@
 // Credentials do not change once they are loaded and may be used from any goroutine. File
 // names are those of QEMU's documentation: ca-cert.pem, ca-crl.pem, and
 // {server,client}-{cert,key}.pem. There are no pre-shared keys: crypto/tls has none.
-// It depends on nothing of ours.
+// It depends on qmp/strerror.
 package tlscreds
 
 import (
@@ -16,8 +16,9 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
+
+	"hv/qmp/strerror"
 )
 
 // Config says where credentials are and what for.
@@ -74,19 +75,9 @@ func (c *Creds) read(name string, needed bool) ([]byte, error) {
 	case err == nil:
 		return os.ReadFile(c.path(name))
 	case needed || !errors.Is(err, os.ErrNotExist):
-		var e *os.PathError
-		if errors.As(err, &e) {
-			err = e.Err
-		}
-		return nil, fmt.Errorf("Unable to access credentials %s: %s", c.path(name), sentence(err))
+		return nil, fmt.Errorf("Unable to access credentials %s: %s", c.path(name), strerror.Text(err))
 	}
 	return nil, nil
-}
-
-// sentence begins what an error says with a capital.
-func sentence(err error) string {
-	s := err.Error()
-	return strings.ToUpper(s[:1]) + s[1:]
 }
 
 // loadOwn reads the certificate to show, which a client may have none of.

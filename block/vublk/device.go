@@ -11,7 +11,7 @@
 // Implements the vhost-user protocol (QEMU's docs/interop/vhost-user.rst) with multiple
 // queues, configuration space, acknowledgements and notices of other sizes, for virtio 1.2
 // §5.2 devices with split rings. It depends on block/graph, devices/virtio/queue,
-// devices/virtio/vhostwire and hypervisor/mem.
+// devices/virtio/vhostwire, hypervisor/mem and qmp/sockaddr.
 package vublk
 
 import (
@@ -24,8 +24,8 @@ import (
 	"sync/atomic"
 
 	"hv/block/graph"
-	"hv/block/sockaddr"
 	"hv/devices/virtio/vhostwire"
+	"hv/qmp/sockaddr"
 )
 
 var le = binary.LittleEndian

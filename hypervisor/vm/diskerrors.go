@@ -2,13 +2,13 @@ package vm
 
 import (
 	"errors"
-	"strings"
 
 	"hv/block/disk"
 	"hv/devices/qdev"
 	"hv/hypervisor/config"
 	"hv/qmp/events"
 	"hv/qmp/qapi"
+	"hv/qmp/strerror"
 )
 
 // store is a disk's hold on its medium, as the machine drives it.
@@ -82,9 +82,8 @@ func (v *VM) diskFailed(device, node string, f disk.Failure) {
 		op = qapi.IoOperationTypeRead
 	}
 	nospace := f.Full()
-	reason := f.Errno.Error()
 	events.Emit(v.events, qapi.EventBlockIoError, qapi.BlockIoErrorEvent{
-		Device: device, NodeName: &node, Operation: op, Action: f.Action, Nospace: &nospace, Reason: strings.ToUpper(reason[:1]) + reason[1:],
+		Device: device, NodeName: &node, Operation: op, Action: f.Action, Nospace: &nospace, Reason: strerror.Text(f.Errno),
 	})
 	if f.Action == qapi.BlockErrorActionStop {
 		v.control.RequestStop(qapi.RunStateIoError)

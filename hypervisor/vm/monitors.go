@@ -20,6 +20,7 @@ import (
 	"hv/qmp/chardev/charqmp"
 	"hv/qmp/dispatch"
 	"hv/qmp/server"
+	"hv/qmp/sockaddr"
 )
 
 // SocketPath returns where the VM called name has its QMP socket.
@@ -78,7 +79,7 @@ func (v *VM) ownSocket(ctx context.Context) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return fmt.Errorf("folder for QMP sockets: %w (use -nodefaults with -qmp to have it elsewhere)", err)
 	}
-	_, err := v.chardevs.Create(ctx, ownMonitor, chardev.Options{Kind: "socket", Socket: chardev.Address{Path: path}, Server: true})
+	_, err := v.chardevs.Create(ctx, ownMonitor, chardev.Options{Kind: "socket", Socket: sockaddr.Unix(path), Server: true})
 	if err != nil {
 		return fmt.Errorf("QMP: %w", err)
 	}

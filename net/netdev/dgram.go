@@ -6,12 +6,12 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"hv/net/netdgram"
 	"hv/qmp/qapi"
+	"hv/qmp/strerror"
 )
 
 // dgram is a back end on a datagram socket.
@@ -139,7 +139,7 @@ func (o *opener) udp(local, remote netip.AddrPort, info string) (*dgram, error) 
 	}
 	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
 	if err := unix.Bind(fd, sockaddrOf(local)); err != nil {
-		return nil, errors.Join(fmt.Errorf("can't bind ip=%s to socket: %w", local.Addr(), reason(err)), unix.Close(fd))
+		return nil, errors.Join(fmt.Errorf("can't bind ip=%s to socket: %w", local.Addr(), strerror.Reason(err)), unix.Close(fd))
 	}
 	return o.datagrams(fd, sockaddrOf(remote), info)
 }
@@ -155,7 +155,7 @@ func (o *opener) dgramUnix(local, remote string) (*dgram, error) {
 	}
 	if st, err := os.Lstat(local); err == nil && st.Mode()&os.ModeSocket != 0 {
 		if err := os.Remove(local); err != nil {
-			return nil, fmt.Errorf("failed to unlink socket %s: %w", local, reason(err))
+			return nil, fmt.Errorf("failed to unlink socket %s: %w", local, strerror.Reason(err))
 		}
 	}
 	fd, err := datagramSocket(unix.AF_UNIX)
@@ -163,7 +163,7 @@ func (o *opener) dgramUnix(local, remote string) (*dgram, error) {
 		return nil, err
 	}
 	if err := unix.Bind(fd, &unix.SockaddrUnix{Name: local}); err != nil {
-		return nil, errors.Join(fmt.Errorf("can't bind unix=%s to socket: %w", local, reason(err)), unix.Close(fd))
+		return nil, errors.Join(fmt.Errorf("can't bind unix=%s to socket: %w", local, strerror.Reason(err)), unix.Close(fd))
 	}
 	d, err := o.datagrams(fd, &unix.SockaddrUnix{Name: remote}, fmt.Sprintf("udp=%s:%s", local, remote))
 	if err != nil {
@@ -176,7 +176,7 @@ func (o *opener) dgramUnix(local, remote string) (*dgram, error) {
 func datagramSocket(family int) (int, error) {
 	fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return -1, fmt.Errorf("can't create datagram socket: %w", reason(err))
+		return -1, fmt.Errorf("can't create datagram socket: %w", strerror.Reason(err))
 	}
 	return fd, nil
 }
@@ -215,16 +215,6 @@ func family(fd int) string {
 	return "inet"
 }
 
-// reason is what a system call's error says, with a capital.
-func reason(err error) error {
-	var e unix.Errno
-	if !errors.As(err, &e) {
-		return err
-	}
-	s := e.Error()
-	return errors.New(strings.ToUpper(s[:1]) + s[1:])
-}
-
 // joinGroup returns a socket that is one of a multicast group. from chooses the interface.
 func joinGroup(group netip.AddrPort, from *netip.Addr) (fd int, err error) {
 	if !group.Addr().IsMulticast() {
@@ -255,7 +245,7 @@ func joinGroup(group netip.AddrPort, from *netip.Addr) (fd int, err error) {
 		}},
 	} {
 		if err := step.do(); err != nil {
-			return -1, errors.Join(fmt.Errorf("%s: %w", step.what, reason(err)), unix.Close(fd))
+			return -1, errors.Join(fmt.Errorf("%s: %w", step.what, strerror.Reason(err)), unix.Close(fd))
 		}
 	}
 	return fd, nil

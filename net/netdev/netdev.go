@@ -6,7 +6,7 @@
 //
 // Options, defaults and messages are QEMU 7.2's (qapi/net.json), but for those of
 // macvtap and reconnect, which it does not have. It depends on the packages of the
-// kinds in net, block/sockaddr and qmp/qapi.
+// kinds in net, qmp/sockaddr, qmp/strerror and qmp/qapi.
 package netdev
 
 import (

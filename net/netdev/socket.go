@@ -11,6 +11,7 @@ import (
 
 	"hv/net/netstream"
 	"hv/qmp/qapi"
+	"hv/qmp/strerror"
 )
 
 // socket opens -netdev socket.
@@ -81,7 +82,7 @@ func (o *opener) socketListen(where string) (*stream, error) {
 	}
 	l, err := net.Listen("tcp4", at.String())
 	if err != nil {
-		return nil, fmt.Errorf("can't bind ip=%s to socket: %w", at.Addr(), reason(err))
+		return nil, fmt.Errorf("can't bind ip=%s to socket: %w", at.Addr(), strerror.Reason(err))
 	}
 	return o.oldStream(netstream.Config{Listener: l}, "", func(c net.Conn) string {
 		return fmt.Sprintf("socket: connection from %s", c.RemoteAddr())
@@ -97,7 +98,7 @@ func (o *opener) socketConnect(where string) (*stream, error) {
 		var d net.Dialer
 		c, err := d.DialContext(ctx, "tcp4", to.String())
 		if err != nil {
-			return nil, fmt.Errorf("can't connect socket: %w", reason(err))
+			return nil, fmt.Errorf("can't connect socket: %w", strerror.Reason(err))
 		}
 		return c, nil
 	}

@@ -8,9 +8,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"hv/block/sockaddr"
 	"hv/net/netstream"
 	"hv/qmp/qapi"
+	"hv/qmp/sockaddr"
 )
 
 // stream is a back end on a stream socket.

@@ -11,7 +11,8 @@
 // backend can be exchanged; a Mux has any number of seats. Monitors, which are
 // not Frontends, speak through a Line, or to each client of a Socket.
 //
-// Follows QEMU's chardev options (qapi/char.json). It depends on qmp/qapi.
+// Follows QEMU's chardev options (qapi/char.json). It depends on qmp/qapi,
+// qmp/sockaddr and qmp/strerror.
 package chardev
 
 import "cmp"

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"hv/qmp/sockaddr"
 )
 
 // console is a frontend that collects input and has room for some of it.
@@ -91,7 +93,7 @@ func read(t *testing.T, r io.Reader, n int) string {
 
 func TestServer(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
-	b := must(t, Options{Kind: "socket", Socket: Address{Path: path}, Server: true})
+	b := must(t, Options{Kind: "socket", Socket: sockaddr.Unix(path), Server: true})
 	c := newConsole(5)
 	b.Attach(c)
 	if n, _ := b.Write([]byte("lost")); n != 4 {
@@ -134,7 +136,7 @@ func TestServerWaits(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	opened := make(chan Backend)
 	go func() {
-		b, err := Open(context.Background(), Options{Kind: "socket", Socket: Address{Path: path}, Server: true, Wait: true})
+		b, err := Open(context.Background(), Options{Kind: "socket", Socket: sockaddr.Unix(path), Server: true, Wait: true})
 		if err != nil {
 			t.Error(err)
 		}
@@ -161,19 +163,19 @@ func TestServerWaits(t *testing.T) {
 
 func TestSocketInUse(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
-	b := must(t, Options{Kind: "socket", Socket: Address{Path: path}, Server: true})
-	if _, err := Open(context.Background(), Options{Kind: "socket", Socket: Address{Path: path}, Server: true}); err == nil || !strings.Contains(err.Error(), path) {
+	b := must(t, Options{Kind: "socket", Socket: sockaddr.Unix(path), Server: true})
+	if _, err := Open(context.Background(), Options{Kind: "socket", Socket: sockaddr.Unix(path), Server: true}); err == nil || !strings.Contains(err.Error(), path) {
 		t.Errorf("two servers on one socket: %v", err)
 	}
 	b.Close()
-	if _, err := Open(context.Background(), Options{Kind: "socket", Socket: Address{Path: path}}); err == nil {
+	if _, err := Open(context.Background(), Options{Kind: "socket", Socket: sockaddr.Unix(path)}); err == nil {
 		t.Error("connected to nobody")
 	}
 }
 
 func TestClientReconnects(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
-	b := must(t, Options{Kind: "socket", Socket: Address{Path: path}, Reconnect: time.Millisecond})
+	b := must(t, Options{Kind: "socket", Socket: sockaddr.Unix(path), Reconnect: time.Millisecond})
 	defer b.Close()
 	c := newConsole(10)
 	b.Attach(c)
@@ -276,7 +278,7 @@ func TestFileAndLog(t *testing.T) {
 // what waits for it is bounded.
 func TestSlowReader(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
-	b := must(t, Options{Kind: "socket", Socket: Address{Path: path}, Server: true})
+	b := must(t, Options{Kind: "socket", Socket: sockaddr.Unix(path), Server: true})
 	defer b.Close()
 	c := newConsole(1)
 	b.Attach(c)

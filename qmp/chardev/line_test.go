@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"hv/qmp/sockaddr"
 )
 
 // lineOn returns a line at a new chardev of its own.
@@ -78,7 +80,7 @@ func TestLineOnPTY(t *testing.T) {
 // TestLineVisits makes a connection of each visit of a client's.
 func TestLineVisits(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
-	l := lineOn(t, must(t, Options{Kind: "socket", Socket: Address{Path: path}, Server: true}), false)
+	l := lineOn(t, must(t, Options{Kind: "socket", Socket: sockaddr.Unix(path), Server: true}), false)
 	for range 2 {
 		client, err := net.Dial("unix", path)
 		if err != nil {
@@ -102,7 +104,7 @@ func TestLineVisits(t *testing.T) {
 // TestLineLosesNothing writes more than is kept for a slow reader.
 func TestLineLosesNothing(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
-	l := lineOn(t, must(t, Options{Kind: "socket", Socket: Address{Path: path}, Server: true}), false)
+	l := lineOn(t, must(t, Options{Kind: "socket", Socket: sockaddr.Unix(path), Server: true}), false)
 	client, err := net.Dial("unix", path)
 	if err != nil {
 		t.Fatal(err)
@@ -128,7 +130,7 @@ func TestLineLosesNothing(t *testing.T) {
 // does not read.
 func TestLineCloseEndsWrite(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
-	l := lineOn(t, must(t, Options{Kind: "socket", Socket: Address{Path: path}, Server: true}), false)
+	l := lineOn(t, must(t, Options{Kind: "socket", Socket: sockaddr.Unix(path), Server: true}), false)
 	client, err := net.Dial("unix", path)
 	if err != nil {
 		t.Fatal(err)

@@ -4,11 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
-	"syscall"
 	"time"
 
 	"hv/qmp/qapi"
+	"hv/qmp/sockaddr"
+	"hv/qmp/strerror"
 )
 
 // Host is what backends need of the VM. Each member may be nil.
@@ -36,8 +36,8 @@ type Options struct {
 	Append  bool
 	Signal  bool // stdio: Ctrl-C and the like raise signals
 	Size    int64
-	Socket  Address
-	Local   *Address // udp
+	Socket  *qapi.SocketAddress
+	Local   *qapi.SocketAddress // udp; nil for any
 	Server  bool
 	Wait    bool // a server waits for its first client
 	Telnet  bool
@@ -46,17 +46,6 @@ type Options struct {
 	Reconnect time.Duration
 	LogFile   string
 	LogAppend bool
-}
-
-// Address is where a socket is: Path, Host with Port, or FD.
-type Address struct {
-	Path            string
-	Abstract, Tight bool
-	Host, Port      string
-	To              uint16 // the last port to try
-	IPv4, IPv6      *bool
-	KeepAlive       bool
-	FD              string // a descriptor's name or number
 }
 
 // Backends lists the kinds of backends that there are.
@@ -92,7 +81,7 @@ func FromQAPI(b *qapi.ChardevBackend, h Host) (Options, error) {
 	case b.Socket != nil:
 		err = o.socket(&b.Socket.Data)
 	case b.Udp != nil:
-		err = o.udp(&b.Udp.Data)
+		o.udp(&b.Udp.Data)
 	case b.Stdio != nil:
 		d := &b.Stdio.Data
 		o.Signal = d.Signal == nil || *d.Signal
@@ -156,38 +145,16 @@ func (o *Options) socket(d *qapi.ChardevSocket) error {
 	if d.Reconnect != nil {
 		o.Reconnect = time.Duration(*d.Reconnect) * time.Second
 	}
-	var err error
-	o.Socket, err = address(&d.Addr)
-	return err
+	o.Socket = sockaddr.Flat(&d.Addr)
+	return nil
 }
 
-func (o *Options) udp(d *qapi.ChardevUdp) (err error) {
+func (o *Options) udp(d *qapi.ChardevUdp) {
 	o.log(d.Logfile, d.Logappend)
-	if o.Socket, err = address(&d.Remote); err != nil || d.Local == nil {
-		return err
+	o.Socket = sockaddr.Flat(&d.Remote)
+	if d.Local != nil {
+		o.Local = sockaddr.Flat(d.Local)
 	}
-	local, err := address(d.Local)
-	o.Local = &local
-	return err
-}
-
-// address reads a socket's address.
-func address(a *qapi.SocketAddressLegacy) (Address, error) {
-	switch {
-	case a.Inet != nil:
-		d := &a.Inet.Data
-		out := Address{Host: d.Host, Port: d.Port, IPv4: d.Ipv4, IPv6: d.Ipv6, KeepAlive: is(d.KeepAlive)}
-		if d.To != nil {
-			out.To = *d.To
-		}
-		return out, nil
-	case a.Unix != nil:
-		d := &a.Unix.Data
-		return Address{Path: d.Path, Abstract: is(d.Abstract), Tight: d.Tight == nil || *d.Tight}, nil
-	case a.Fd != nil:
-		return Address{FD: a.Fd.Data.Str}, nil
-	}
-	return Address{}, fmt.Errorf("socket: addresses of type '%s' are not available", a.Type)
 }
 
 // openFile opens a file as the VM wants that to be done.
@@ -198,32 +165,20 @@ func (h Host) openFile(path string, flags int) (*os.File, error) {
 	}
 	f, err := open(path, flags, 0o666)
 	if err != nil {
-		return nil, fmt.Errorf("Could not open '%s': %w", path, reason(err))
+		return nil, fmt.Errorf("Could not open '%s': %w", path, strerror.Reason(err))
 	}
 	return f, nil
+}
+
+func (h Host) descriptor(name string) (int, error) {
+	if h.Descriptor == nil {
+		return -1, errors.New("socket: there are no descriptors to be had")
+	}
+	return h.Descriptor(name)
 }
 
 func (h Host) notify(format string, args ...any) {
 	if h.Notify != nil {
 		h.Notify(format, args...)
 	}
-}
-
-// cause is an error in the words of C's library, which clients know.
-type cause struct{ error }
-
-func (c cause) Error() string {
-	s := c.error.Error()
-	return strings.ToUpper(s[:1]) + s[1:]
-}
-
-func (c cause) Unwrap() error { return c.error }
-
-// reason returns what is at the bottom of an error.
-func reason(err error) error {
-	var no syscall.Errno
-	if errors.As(err, &no) {
-		return cause{no}
-	}
-	return err
 }

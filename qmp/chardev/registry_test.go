@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"hv/qmp/sockaddr"
 )
 
 func text(err error) string {
@@ -149,7 +151,7 @@ func TestChange(t *testing.T) {
 		_, err := r.Change("a", func() (Backend, error) { return Open(context.Background(), o) })
 		return err
 	}
-	if err := to(Options{Kind: "socket", Socket: Address{Path: path}, Server: true}); err != nil {
+	if err := to(Options{Kind: "socket", Socket: sockaddr.Unix(path), Server: true}); err != nil {
 		t.Fatal(err)
 	}
 	c.expect(t, Closed)
@@ -214,7 +216,7 @@ func TestReattach(t *testing.T) {
 	var r Registry
 	defer r.Close()
 	path := filepath.Join(t.TempDir(), "s")
-	if _, err := r.Create(context.Background(), "a", Options{Kind: "socket", Socket: Address{Path: path}, Server: true}); err != nil {
+	if _, err := r.Create(context.Background(), "a", Options{Kind: "socket", Socket: sockaddr.Unix(path), Server: true}); err != nil {
 		t.Fatal(err)
 	}
 	conn, err := net.Dial("unix", path)

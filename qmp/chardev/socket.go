@@ -3,16 +3,13 @@ package chardev
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
-	"os"
 	"sync"
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"hv/qmp/sockaddr"
 	"hv/qmp/trywrite"
 )
 
@@ -43,10 +40,10 @@ func openSocket(ctx context.Context, o Options, log io.WriteCloser) (Backend, er
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	var err error
 	switch {
-	case o.Socket.FD != "":
-		err = s.adopt()
+	case o.Socket == nil:
+		err = errors.New("chardev: socket: no address given")
 	case o.Server:
-		s.listener, err = o.Socket.listen(ctx)
+		s.listener, err = sockaddr.Listen(o.Socket, o.Host.descriptor)
 	default:
 		err = s.connect(ctx)
 	}
@@ -72,35 +69,11 @@ func (s *Socket) await(ctx context.Context) error {
 	return err
 }
 
-// adopt uses an open socket: a listening one for a server, a connected one otherwise.
-func (s *Socket) adopt() (err error) {
-	if s.opt.Host.Descriptor == nil {
-		return errors.New("socket: there are no descriptors to be had")
-	}
-	name := s.opt.Socket.FD
-	fd, err := s.opt.Host.Descriptor(name)
-	if err != nil {
-		return err
-	}
-	if _, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE); err != nil {
-		return fmt.Errorf("File descriptor '%s' is not a socket", name)
-	}
-	f := os.NewFile(uintptr(fd), "socket")
-	defer f.Close()
-	if s.opt.Server {
-		s.listener, err = net.FileListener(f)
-	} else {
-		s.first, err = net.FileConn(f)
-	}
-	if err != nil {
-		return fmt.Errorf("socket fd=%s: %w", name, err)
-	}
-	return nil
-}
-
 // connect dials now, or again and again if reconnect says so.
 func (s *Socket) connect(ctx context.Context) (err error) {
-	s.dial = s.opt.Socket.dial
+	s.dial = func(ctx context.Context) (net.Conn, error) {
+		return sockaddr.Dial(ctx, s.opt.Socket, s.opt.Host.descriptor)
+	}
 	s.first, err = s.dial(ctx)
 	if err != nil && s.opt.Reconnect > 0 {
 		s.opt.Host.notify("chardev: %v; trying again every %s", err, s.opt.Reconnect)
@@ -188,7 +161,7 @@ func (s *Socket) Next() (io.ReadWriteCloser, error) {
 // PassesDescriptors reports whether connections can carry descriptors: whether it is a UNIX socket, and no
 // telnet.
 func (s *Socket) PassesDescriptors() bool {
-	local := s.opt.Socket.Path != ""
+	local := s.opt.Socket.Unix != nil
 	switch {
 	case s.listener != nil:
 		local = s.listener.Addr().Network() == "unix"

@@ -9,13 +9,13 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"hv/qmp/qapi"
+	"hv/qmp/sockaddr"
 )
 
 // address returns where a TCP server listens.
@@ -32,10 +32,10 @@ func at(t *testing.T, b Backend) string {
 
 func TestTCP(t *testing.T) {
 	for _, host := range []string{"127.0.0.1", "::1", "localhost"} {
-		b := must(t, Options{Kind: "socket", Socket: Address{Host: host, Port: "0", KeepAlive: true}, Server: true, NoDelay: true})
+		b := must(t, Options{Kind: "socket", Socket: inet(host, "0"), Server: true, NoDelay: true})
 		c := newConsole(10)
 		b.Attach(c)
-		client := must(t, Options{Kind: "socket", Socket: Address{Host: host, Port: at(t, b)[strings.LastIndexByte(at(t, b), ':')+1:]}})
+		client := must(t, Options{Kind: "socket", Socket: inet(host, at(t, b)[strings.LastIndexByte(at(t, b), ':')+1:])})
 		d := newConsole(10)
 		client.Attach(d)
 		c.expect(t, Opened)
@@ -51,48 +51,36 @@ func TestTCP(t *testing.T) {
 	}
 }
 
-// TestPortRange takes the first free port.
-func TestPortRange(t *testing.T) {
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	port := l.Addr().(*net.TCPAddr).Port
-	a := Address{Host: "127.0.0.1", Port: strconv.Itoa(port)}
-	if _, err := Open(context.Background(), Options{Kind: "socket", Socket: a, Server: true}); !errors.Is(err, syscall.EADDRINUSE) ||
-		!strings.Contains(err.Error(), "Address already in use") {
-		t.Errorf("a port that is taken: %v", err)
-	}
-	a.To = uint16(min(port+20, 65535))
-	b := must(t, Options{Kind: "socket", Socket: a, Server: true})
-	defer b.Close()
-	if got := at(t, b); got == l.Addr().String() {
-		t.Error(got)
-	}
+func inet(host, port string) *qapi.SocketAddress {
+	return &qapi.SocketAddress{Type: qapi.SocketAddressTypeInet, Inet: &qapi.InetSocketAddress{Host: host, Port: port}}
 }
 
-func TestFamilies(t *testing.T) {
-	on, off := true, false
-	for _, c := range []struct {
-		v4, v6 *bool
-		want   string
-	}{
-		{nil, nil, ""}, {&on, nil, "4"}, {nil, &on, "6"}, {&on, &on, ""}, {&off, nil, "6"}, {nil, &off, "4"}, {&on, &off, "4"}, {&off, &on, "6"},
-	} {
-		if got := (&Address{IPv4: c.v4, IPv6: c.v6}).family(); got != c.want {
-			t.Errorf("%v %v: %q", c.v4, c.v6, got)
+func descriptor(name string) *qapi.SocketAddress {
+	return &qapi.SocketAddress{Type: qapi.SocketAddressTypeFd, Fd: &qapi.SocketFd{Str: name}}
+}
+
+// TestNoAddress has sockets with an address of a kind that there is not, and with none.
+func TestNoAddress(t *testing.T) {
+	vsock := &qapi.SocketAddress{Type: qapi.SocketAddressTypeVsock, Vsock: &qapi.VsockSocketAddress{Cid: "2", Port: "1"}}
+	for _, server := range []bool{true, false} {
+		if _, err := Open(context.Background(), Options{Kind: "socket", Socket: vsock, Server: server}); text(err) != "addresses of type 'vsock' are not available" {
+			t.Error(err)
+		}
+		if _, err := Open(context.Background(), Options{Kind: "socket", Server: server}); text(err) != "chardev: socket: no address given" {
+			t.Error(err)
 		}
 	}
 }
 
 func TestAbstract(t *testing.T) {
 	for _, tight := range []bool{true, false} {
-		a := Address{Path: "hv-test-" + strconv.Itoa(os.Getpid()), Abstract: true, Tight: tight}
+		yes := true
+		a := sockaddr.Unix("hv-test-" + strconv.Itoa(os.Getpid()))
+		a.Unix.Abstract, a.Unix.Tight = &yes, &tight
 		b := must(t, Options{Kind: "socket", Socket: a, Server: true})
 		if name := b.(*Socket).Filename(); name != map[bool]string{
-			true:  "disconnected:unix:" + a.Path + ",abstract=on,tight=on,server=on",
-			false: "disconnected:unix:" + a.Path + ",abstract=on,server=on",
+			true:  "disconnected:unix:" + a.Unix.Path + ",abstract=on,tight=on,server=on",
+			false: "disconnected:unix:" + a.Unix.Path + ",abstract=on,server=on",
 		}[tight] {
 			t.Error(name)
 		}
@@ -107,7 +95,7 @@ func TestAbstract(t *testing.T) {
 func TestMonitorClients(t *testing.T) {
 	dir := t.TempDir()
 	path, log := filepath.Join(dir, "s"), filepath.Join(dir, "log")
-	b := must(t, Options{Kind: "socket", Socket: Address{Path: path}, Server: true, LogFile: log})
+	b := must(t, Options{Kind: "socket", Socket: sockaddr.Unix(path), Server: true, LogFile: log})
 	s := b.(*Socket)
 	var conns []io.ReadWriteCloser
 	for range 3 {
@@ -167,9 +155,9 @@ func TestTryWrite(t *testing.T) {
 		TryWrite(p []byte) (int, error)
 	}
 	for _, o := range []Options{
-		{Kind: "socket", Socket: Address{Path: filepath.Join(t.TempDir(), "s")}},
-		{Kind: "socket", Socket: Address{Host: "127.0.0.1", Port: "0"}},
-		{Kind: "socket", Socket: Address{Host: "127.0.0.1", Port: "0"}, Telnet: true},
+		{Kind: "socket", Socket: sockaddr.Unix(filepath.Join(t.TempDir(), "s"))},
+		{Kind: "socket", Socket: inet("127.0.0.1", "0")},
+		{Kind: "socket", Socket: inet("127.0.0.1", "0"), Telnet: true},
 	} {
 		o.Server, o.LogFile = true, filepath.Join(t.TempDir(), "log")
 		b := must(t, o)
@@ -211,7 +199,7 @@ func TestTryWrite(t *testing.T) {
 func TestMonitorDials(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	var said []string
-	b := must(t, Options{Kind: "socket", Socket: Address{Path: path}, Reconnect: time.Millisecond, Host: Host{
+	b := must(t, Options{Kind: "socket", Socket: sockaddr.Unix(path), Reconnect: time.Millisecond, Host: Host{
 		Notify: func(format string, _ ...any) { said = append(said, format) },
 	}})
 	defer b.Close()
@@ -238,7 +226,7 @@ func TestMonitorDials(t *testing.T) {
 		}
 		c.Close()
 	}
-	once := must(t, Options{Kind: "socket", Socket: Address{Path: path}})
+	once := must(t, Options{Kind: "socket", Socket: sockaddr.Unix(path)})
 	if once.(*Socket).Listener() != nil {
 		t.Error("a client listens")
 	}
@@ -269,7 +257,7 @@ func TestDescriptor(t *testing.T) {
 		}
 		return -1, errors.New("no such name")
 	}}
-	b := must(t, Options{Kind: "socket", Socket: Address{FD: "pair"}, Host: host})
+	b := must(t, Options{Kind: "socket", Socket: descriptor("pair"), Host: host})
 	if name := b.(*Socket).Filename(); name != "disconnected:fd:pair" {
 		t.Error(name)
 	}
@@ -284,7 +272,7 @@ func TestDescriptor(t *testing.T) {
 		t.Error(err)
 	}
 	for name, want := range map[string]string{"file": "File descriptor 'file' is not a socket", "x": "no such name"} {
-		if _, err := Open(context.Background(), Options{Kind: "socket", Socket: Address{FD: name}, Host: host}); text(err) != want {
+		if _, err := Open(context.Background(), Options{Kind: "socket", Socket: descriptor(name), Host: host}); text(err) != want {
 			t.Error(err)
 		}
 	}
@@ -293,7 +281,7 @@ func TestDescriptor(t *testing.T) {
 // TestWaitEnds gives up waiting for a client when nobody wants that any more.
 func TestWaitEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
-	o := Options{Kind: "socket", Socket: Address{Path: filepath.Join(t.TempDir(), "s")}, Server: true, Wait: true}
+	o := Options{Kind: "socket", Socket: sockaddr.Unix(filepath.Join(t.TempDir(), "s")), Server: true, Wait: true}
 	o.Host.Notify = func(string, ...any) { cancel() }
 	if _, err := Open(ctx, o); !errors.Is(err, context.Canceled) {
 		t.Error(err)
@@ -307,7 +295,7 @@ func TestUDP(t *testing.T) {
 	}
 	defer l.Close()
 	_, port, _ := net.SplitHostPort(l.LocalAddr().String())
-	b := must(t, Options{Kind: "udp", Socket: Address{Host: "127.0.0.1", Port: port}, Local: &Address{Host: "127.0.0.1", Port: "0"}})
+	b := must(t, Options{Kind: "udp", Socket: inet("127.0.0.1", port), Local: inet("127.0.0.1", "0")})
 	c := newConsole(100)
 	b.Attach(c)
 	c.expect(t, Opened)
@@ -374,10 +362,9 @@ func TestFromQAPI(t *testing.T) {
 		return &qapi.ChardevBackend{Type: qapi.ChardevBackendKindSocket, Socket: w}
 	}
 	o, err := FromQAPI(socket(func(*qapi.ChardevSocket) {}), Host{})
-	if err != nil || !o.Server || o.Wait || !o.Socket.Tight || o.Socket.Path != "/x" {
+	if err != nil || !o.Server || o.Wait || o.Socket.Unix == nil || o.Socket.Unix.Path != "/x" {
 		t.Errorf("%+v, %v", o, err)
 	}
-	vsock := qapi.SocketAddressLegacy{Type: qapi.SocketAddressTypeVsock, Vsock: &qapi.VsockSocketAddressWrapper{}}
 	name := "creds"
 	for want, change := range map[string]func(*qapi.ChardevSocket){
 		"listen mode":        func(s *qapi.ChardevSocket) { s.Reconnect = &five },
@@ -385,7 +372,6 @@ func TestFromQAPI(t *testing.T) {
 		"No TLS credentials": func(s *qapi.ChardevSocket) { s.TlsCreds = &name },
 		"requires":           func(s *qapi.ChardevSocket) { s.TlsAuthz = &name },
 		"not available":      func(s *qapi.ChardevSocket) { s.Websocket = &yes },
-		"of type 'vsock'":    func(s *qapi.ChardevSocket) { s.Addr = vsock },
 		"number of seconds":  func(s *qapi.ChardevSocket) { s.Server = &no; v := int64(-1); s.Reconnect = &v },
 		"'fd' address type":  func(s *qapi.ChardevSocket) { s.Server, s.Reconnect = &no, &five; s.Addr.Fd = &qapi.SocketFdWrapper{} },
 	} {

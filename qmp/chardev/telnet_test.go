@@ -39,7 +39,7 @@ func TestTelnetFilter(t *testing.T) {
 
 // TestTelnetServer is a serial port that is reached with telnet.
 func TestTelnetServer(t *testing.T) {
-	b := must(t, Options{Kind: "socket", Socket: Address{Host: "127.0.0.1", Port: "0"}, Server: true, Telnet: true})
+	b := must(t, Options{Kind: "socket", Socket: inet("127.0.0.1", "0"), Server: true, Telnet: true})
 	defer b.Close()
 	c := newConsole(100)
 	b.Attach(c)

@@ -1,8 +1,8 @@
-// Package sockaddr listens on and connects to the socket addresses of QMP, for what the
-// block layer serves and uses over the network.
+// Package sockaddr listens on and connects to the socket addresses of QMP, for all that is
+// served and used over sockets: disks, character devices, networks.
 //
 // It keeps nothing and may be called from any goroutine. Addresses are QEMU's
-// (qapi/sockets.json). It depends on qmp/qapi.
+// (qapi/sockets.json). It depends on qmp/qapi and qmp/strerror.
 package sockaddr
 
 import (
@@ -18,10 +18,16 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hv/qmp/qapi"
+	"hv/qmp/strerror"
 )
 
 // Descriptors gives away the descriptors that addresses of type fd name.
 type Descriptors func(name string) (int, error)
+
+// Unix returns the address of a UNIX socket at a path.
+func Unix(path string) *qapi.SocketAddress {
+	return &qapi.SocketAddress{Type: qapi.SocketAddressTypeUnix, Unix: &qapi.UnixSocketAddress{Path: path}}
+}
 
 // Flat returns an address in its form of today.
 func Flat(a *qapi.SocketAddressLegacy) *qapi.SocketAddress {
@@ -61,7 +67,7 @@ func network(a *qapi.SocketAddress) (kind, address string, err error) {
 	case a.Inet != nil && no(a.Inet.Ipv4) && no(a.Inet.Ipv6):
 		return "", "", errors.New("Cannot disable IPv4 and IPv6 at same time")
 	case a.Inet != nil:
-		return "tcp" + family(a.Inet), net.JoinHostPort(a.Inet.Host, a.Inet.Port), nil
+		return "tcp" + Family(a.Inet), net.JoinHostPort(a.Inet.Host, a.Inet.Port), nil
 	case a.Unix != nil:
 		return "unix", unixName(a.Unix), checkPath(a.Unix)
 	}
@@ -71,9 +77,9 @@ func network(a *qapi.SocketAddress) (kind, address string, err error) {
 func is(b *bool) bool { return b != nil && *b }
 func no(b *bool) bool { return b != nil && !*b }
 
-// family is the part of a network's name that chooses IPv4 or IPv6. What is not said is on
-// if the other is off, or if nothing is said.
-func family(a *qapi.InetSocketAddress) string {
+// Family returns the part of the name that Go has for a network which chooses IPv4 or IPv6, "" for
+// both. What is not said is on if the other is off, or if nothing is said.
+func Family(a *qapi.InetSocketAddress) string {
 	v4, v6 := a.Ipv4 == nil && !is(a.Ipv6) || is(a.Ipv4), a.Ipv6 == nil && !is(a.Ipv4) || is(a.Ipv6)
 	switch {
 	case v4 && !v6:
@@ -101,25 +107,6 @@ func checkPath(a *qapi.UnixSocketAddress) error {
 	return nil
 }
 
-// reason is what a system call's error says, with a capital.
-func reason(err error) error {
-	var e syscall.Errno
-	if errors.As(err, &e) {
-		s := e.Error()
-		return &because{strings.ToUpper(s[:1]) + s[1:], e}
-	}
-	return err
-}
-
-// because is an error of the kernel's in QEMU's words.
-type because struct {
-	text string
-	err  error
-}
-
-func (b *because) Error() string { return b.text }
-func (b *because) Unwrap() error { return b.err }
-
 // Dial connects to an address.
 func Dial(ctx context.Context, a *qapi.SocketAddress, fds Descriptors) (net.Conn, error) {
 	if a.Fd != nil {
@@ -140,7 +127,7 @@ func Dial(ctx context.Context, a *qapi.SocketAddress, fds Descriptors) (net.Conn
 	}
 	c, err := d.DialContext(ctx, kind, address)
 	if err != nil {
-		return nil, fmt.Errorf("Failed to connect to '%s': %w", Text(a), reason(err))
+		return nil, fmt.Errorf("Failed to connect to '%s': %w", Text(a), strerror.Reason(err))
 	}
 	return c, nil
 }
@@ -157,8 +144,8 @@ func take(a *qapi.SocketFd, fds Descriptors) (*os.File, error) {
 	return os.NewFile(uintptr(fd), "fd "+a.Str), nil
 }
 
-// Listen binds a server. A UNIX socket that is there is replaced, as QEMU does; of a range
-// of ports the first free one is taken.
+// Listen binds a server. A UNIX socket that nobody listens on any more is replaced; of a range
+// of ports the first free one is taken. That keep-alive is for those who connect only.
 func Listen(a *qapi.SocketAddress, fds Descriptors) (net.Listener, error) {
 	if a.Fd != nil {
 		f, err := take(a.Fd, fds)
@@ -168,7 +155,7 @@ func Listen(a *qapi.SocketAddress, fds Descriptors) (net.Listener, error) {
 		defer f.Close()
 		// Who handed it over may only have bound it.
 		if err := unix.Listen(int(f.Fd()), unix.SOMAXCONN); err != nil {
-			return nil, fmt.Errorf("Failed to listen on fd socket: %w", reason(err))
+			return nil, fmt.Errorf("Failed to listen on fd socket: %w", strerror.Reason(err))
 		}
 		return net.FileListener(f)
 	}
@@ -193,17 +180,24 @@ func Listen(a *qapi.SocketAddress, fds Descriptors) (net.Listener, error) {
 
 func listenUnix(a *qapi.SocketAddress, address string) (net.Listener, error) {
 	if st, err := os.Lstat(address); err == nil && !is(a.Unix.Abstract) && st.Mode()&os.ModeSocket != 0 {
+		if c, err := net.Dial("unix", address); err == nil {
+			return nil, errors.Join(unbound(a, syscall.EADDRINUSE), c.Close())
+		}
 		if err := os.Remove(address); err != nil {
-			return nil, fmt.Errorf("Failed to unlink socket %s: %w", address, reason(err))
+			return nil, fmt.Errorf("Failed to unlink socket %s: %w", address, strerror.Reason(err))
 		}
 	}
 	return bind(a, "unix", address)
 }
 
+func unbound(a *qapi.SocketAddress, err error) error {
+	return fmt.Errorf("Failed to bind socket to %s: %w", Text(a), strerror.Reason(err))
+}
+
 func bind(a *qapi.SocketAddress, kind, address string) (net.Listener, error) {
 	l, err := net.Listen(kind, address)
 	if err != nil {
-		return nil, fmt.Errorf("Failed to bind socket to %s: %w", Text(a), reason(err))
+		return nil, unbound(a, err)
 	}
 	return l, nil
 }

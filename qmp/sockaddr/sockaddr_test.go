@@ -103,7 +103,8 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
-// TestUnixReplaced has a socket that is left over be replaced, but no other file.
+// TestUnixReplaced has a socket that is left over be replaced, but none that somebody listens on,
+// and no other file.
 func TestUnixReplaced(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	for range 2 {
@@ -117,6 +118,8 @@ func TestUnixReplaced(t *testing.T) {
 			t.Fatal(err)
 		}
 		talk(t, l, local(path))
+		_, err = Listen(local(path), nil)
+		wants(t, err, "Failed to bind socket to "+path+": Address already in use")
 		wants(t, l.Close(), "")
 	}
 	if err := os.WriteFile(path, []byte("precious"), 0o600); err != nil {
