@@ -229,6 +229,59 @@ func TestPTY(t *testing.T) {
 	}
 }
 
+// TestPTYQuickly has one user leave and the next come while nobody looks: the terminal was closed
+// in between, and what the first one wrote is not lost. Of two users at once, one may leave.
+func TestPTYQuickly(t *testing.T) {
+	b := must(t, Options{Kind: "pty"})
+	defer b.Close()
+	open := func() *os.File {
+		t.Helper()
+		tty, err := os.OpenFile(b.(*Terminal).Path, os.O_RDWR|syscall.O_NOCTTY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return tty
+	}
+	c := newConsole(0)
+	b.Attach(c)
+	first := open()
+	c.expect(t, Opened)
+	if _, err := first.WriteString("last words"); err != nil {
+		t.Fatal(err)
+	}
+	first.Close()
+	second := open()
+	c.mu.Lock()
+	c.room = 100
+	c.mu.Unlock()
+	b.Accept()
+	c.expect(t, Closed)
+	c.expect(t, Opened)
+	c.wait(t, "last words")
+	third := open()
+	second.Close()
+	if _, err := third.WriteString(", and more"); err != nil {
+		t.Fatal(err)
+	}
+	c.wait(t, "last words, and more")
+	third.Close()
+	c.expect(t, Closed)
+}
+
+// TestPTYBriefly has a user who is gone before anybody looks.
+func TestPTYBriefly(t *testing.T) {
+	b := must(t, Options{Kind: "pty"})
+	defer b.Close()
+	if err := os.WriteFile(b.(*Terminal).Path, []byte("hello"), 0); err != nil {
+		t.Fatal(err)
+	}
+	c := newConsole(100)
+	b.Attach(c)
+	c.expect(t, Opened)
+	c.wait(t, "hello")
+	c.expect(t, Closed)
+}
+
 // TestPTYCloses ends terminals in each state: not in use, waiting for a user, and with
 // one who does not read.
 func TestPTYCloses(t *testing.T) {

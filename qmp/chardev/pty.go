@@ -1,6 +1,7 @@
 package chardev
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -20,8 +21,15 @@ type Terminal struct {
 	link   string // a symbolic link to it, or ""
 	master *os.File
 	fd     int      // of master
-	opens  *os.File // becomes readable when somebody opens the other end
+	opens  *os.File // inotify: who opens and closes the other end
 	start  sync.Once
+
+	// Guarded by port.mu. A visit is the time from when somebody opens the other end until nobody
+	// has it open.
+	users   int // who have it open
+	visits  int // that have begun
+	served  int // the latest that was connected
+	serving bool
 }
 
 // openPTY makes a pseudo-terminal.
@@ -34,7 +42,7 @@ func openPTY(o Options, log io.WriteCloser) (Backend, error) {
 	t.init()
 	t.log = log
 	if err = t.unlock(); err == nil {
-		t.opens, err = watchOpens(t.Path)
+		t.opens, err = watchVisits(t.Path)
 	}
 	if err == nil && o.Path != "" {
 		err = os.Symlink(t.Path, o.Path)
@@ -65,15 +73,15 @@ func (t *Terminal) unlock() error {
 	return errors.Join(err, unix.Close(slave))
 }
 
-// watchOpens returns a file from which an event can be read each time that path is
-// opened.
-func watchOpens(path string) (*os.File, error) {
+// watchVisits returns a file from which an event can be read each time that path is opened or
+// closed.
+func watchVisits(path string) (*os.File, error) {
 	fd, err := unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC)
 	if err != nil {
 		return nil, err
 	}
 	f := os.NewFile(uintptr(fd), "inotify")
-	if _, err := unix.InotifyAddWatch(fd, path, unix.IN_OPEN); err != nil {
+	if _, err := unix.InotifyAddWatch(fd, path, unix.IN_OPEN|unix.IN_CLOSE); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
@@ -86,56 +94,101 @@ func (t *Terminal) Filename() string { return "pty:" + t.Path }
 func (t *Terminal) Attach(f Frontend) {
 	t.port.Attach(f)
 	if f != nil {
-		t.start.Do(func() { t.work.Go(t.run) })
+		t.start.Do(func() {
+			t.work.Go(t.watch)
+			t.work.Go(t.run)
+		})
 	}
 }
 
-// run serves one user after the other.
-func (t *Terminal) run() {
-	for t.awaitUser() {
-		_ = t.master.SetDeadline(time.Time{})
-		t.serve(terminalUser{t.master})
-	}
-}
-
-// awaitUser waits until somebody has the other end open; false means that the terminal
-// was closed.
-func (t *Terminal) awaitUser() bool {
+// watch counts visits until the terminal is closed.
+func (t *Terminal) watch() {
 	events := make([]byte, 4096)
 	for {
-		t.mu.Lock()
-		ended := t.ended
-		t.mu.Unlock()
-		poll := []unix.PollFd{{Fd: int32(t.fd)}}
-		_, err := unix.Poll(poll, 0)
-		switch {
-		case ended:
-			return false
-		case err == nil && poll[0].Revents&unix.POLLHUP == 0:
-			return true
+		n, err := t.opens.Read(events)
+		if err != nil {
+			return
 		}
-		if _, err := t.opens.Read(events); err != nil {
-			return false
-		}
+		t.count(events[:n])
 	}
 }
 
-// terminalUser is the time from when somebody opens the other end until it is closed.
-type terminalUser struct{ master *os.File }
+// count takes inotify's events. A new visit ends the one that is served: its end may not be seen
+// in any other way.
+func (t *Terminal) count(events []byte) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for len(events) >= unix.SizeofInotifyEvent {
+		mask, name := binary.NativeEndian.Uint32(events[4:]), binary.NativeEndian.Uint32(events[12:])
+		switch {
+		case mask&unix.IN_OPEN != 0 && t.users == 0:
+			t.visits++
+			if t.serving {
+				_ = t.master.SetDeadline(time.Now())
+			}
+			fallthrough
+		case mask&unix.IN_OPEN != 0:
+			t.users++
+		case mask&unix.IN_CLOSE != 0:
+			t.users = max(0, t.users-1)
+		}
+		events = events[unix.SizeofInotifyEvent+int(name):]
+	}
+	// Events in a row that are alike come as one.
+	poll := []unix.PollFd{{Fd: int32(t.fd)}}
+	if _, err := unix.Poll(poll, 0); err == nil && poll[0].Revents&unix.POLLHUP != 0 {
+		t.users = 0
+	}
+	t.cond.Broadcast()
+}
 
-// Read reports the end when nobody has the other end open.
-func (u terminalUser) Read(p []byte) (int, error) {
-	n, err := u.master.Read(p)
+// run serves one visit after the other.
+func (t *Terminal) run() {
+	for t.awaitVisit() {
+		t.serve(terminalUser{t.master, t.fd})
+	}
+}
+
+// awaitVisit waits for a visit that was not served; false means that the terminal was closed.
+func (t *Terminal) awaitVisit() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for t.serving = false; t.served == t.visits; t.cond.Wait() {
+		if t.ended {
+			return false
+		}
+	}
+	t.served, t.serving = t.visits, true
+	_ = t.master.SetDeadline(time.Time{})
+	return !t.ended
+}
+
+// terminalUser is who has the other end open during a visit.
+type terminalUser struct {
+	master *os.File
+	fd     int // of master
+}
+
+// Read reports the end when nobody has the other end open, or when that was so and somebody else
+// has by now. What is there to be read comes first.
+func (v terminalUser) Read(p []byte) (int, error) {
+	n, err := v.master.Read(p)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		n, err = unix.Read(v.fd, p)
+		if n = max(0, n); n == 0 {
+			err = io.EOF
+		}
+	}
 	if errors.Is(err, syscall.EIO) {
 		err = io.EOF
 	}
 	return n, err
 }
 
-func (u terminalUser) Write(p []byte) (int, error) { return u.master.Write(p) }
+func (v terminalUser) Write(p []byte) (int, error) { return v.master.Write(p) }
 
 // Close makes Read and Write return; the terminal stays.
-func (u terminalUser) Close() error { return u.master.SetDeadline(time.Now()) }
+func (v terminalUser) Close() error { return v.master.SetDeadline(time.Now()) }
 
 // Close ends the terminal.
 func (t *Terminal) Close() error {

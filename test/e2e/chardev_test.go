@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -129,7 +130,7 @@ func TestQMPEverywhere(t *testing.T) {
 	}
 	theirs, ours := os.NewFile(uintptr(pair[0]), "theirs"), os.NewFile(uintptr(pair[1]), "ours")
 	dir := t.TempDir()
-	pipe := filepath.Join(dir, "pipe")
+	pipe, abstract := filepath.Join(dir, "pipe"), "hv-"+strconv.Itoa(os.Getpid())
 	for _, name := range []string{pipe + ".in", pipe + ".out"} {
 		if err := unix.Mkfifo(name, 0o600); err != nil {
 			t.Fatal(err)
@@ -138,7 +139,7 @@ func TestQMPEverywhere(t *testing.T) {
 	v := startWith(t, []*os.File{theirs}, "-machine", "none", "-nodefaults", "-display", "none",
 		"-qmp", "tcp:127.0.0.1:0,server,nowait", "-qmp-pretty", "telnet:127.0.0.1:0,server=on,wait=off", "-qmp", "pty", "-qmp", "pipe:"+pipe,
 		"-chardev", "socket,id=inherited,fd=3", "-mon", "inherited,mode=control,pretty=on",
-		"-chardev", "socket,id=abstract,path=hv-"+filepath.Base(dir)+",abstract=on,server=on,wait=off", "-mon", "chardev=abstract,mode=control")
+		"-chardev", "socket,id=abstract,path="+abstract+",abstract=on,server=on,wait=off", "-mon", "chardev=abstract,mode=control")
 	for range 3 {
 		connect(t, "tcp", v.address(t, "compat_monitor0")).negotiate()
 	}
@@ -151,7 +152,7 @@ func TestQMPEverywhere(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		k := newTalk(t, struct{ io.ReadWriteCloser }{tty})
+		k := newTalk(t, tty)
 		k.negotiate()
 		k.Close()
 	}
@@ -174,7 +175,7 @@ func TestQMPEverywhere(t *testing.T) {
 	}
 	newTalk(t, own).negotiate()
 	for range 2 {
-		connect(t, "unix", "@hv-"+filepath.Base(dir)).negotiate()
+		connect(t, "unix", "@"+abstract).negotiate()
 	}
 	v.failing(t, "Chardev 'abstract' is busy", "chardev-remove", `{"id":"abstract"}`)
 	v.failing(t, "does not support chardev hotswap", "chardev-change", `{"id":"abstract","backend":{"type":"null","data":{}}}`)
