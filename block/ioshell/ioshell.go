@@ -42,9 +42,9 @@ type Config struct {
 	// not wait.
 	Do   func(ctx context.Context, f func()) error
 	Post func(f func())
-	// Failed, unless it is nil, is called before it is printed that a request failed: what the
-	// program says of that comes first.
-	Failed func(ctx context.Context)
+	// Ended, unless it is nil, is called before it is printed what came of a request: what the
+	// program says of it comes first.
+	Ended func(ctx context.Context)
 }
 
 // Shell carries out commands.
@@ -225,8 +225,8 @@ func (r *run) do(f func() error) error {
 	})
 	select {
 	case err := <-done:
-		if err != nil && r.shell.cfg.Failed != nil {
-			r.shell.cfg.Failed(r.ctx)
+		if r.shell.cfg.Ended != nil {
+			r.shell.cfg.Ended(r.ctx)
 		}
 		return err
 	case <-r.ctx.Done():

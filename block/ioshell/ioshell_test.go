@@ -228,16 +228,16 @@ func TestReadOnly(t *testing.T) {
 	}
 }
 
-// TestFailed hears of a failed request before that is printed, and gets the hold back with the answer.
-func TestFailed(t *testing.T) {
+// TestEnded hears of a request before what came of it is printed, and gets the hold back with the answer.
+func TestEnded(t *testing.T) {
 	b := newBench(t, image(t), graph.Options{})
-	said, heard := "", 0
-	b.shell.cfg.Failed = func(context.Context) { said += b.out.take(); heard++ }
-	if got := b.run(t, "read 0 512"); heard != 0 || !strings.HasPrefix(got, "read 512") {
-		t.Errorf("%d, %s", heard, got)
+	said, ended := "", 0
+	b.shell.cfg.Ended = func(context.Context) { said += b.out.take(); ended++ }
+	if got := b.run(t, "read 0 512"); ended != 1 || said != "" || !strings.HasPrefix(got, "read 512") {
+		t.Errorf("%d, %q, then %q", ended, said, got)
 	}
-	if got := b.run(t, "read 1M 512"); heard != 1 || said != "" || !strings.Contains(got, "read failed") {
-		t.Errorf("%d, %q, then %q", heard, said, got)
+	if got := b.run(t, "read 1M 512"); ended != 2 || said != "" || !strings.Contains(got, "read failed") {
+		t.Errorf("%d, %q, then %q", ended, said, got)
 	}
 	for i := range 200 {
 		_ = b.run(t, "read -q 0 1")

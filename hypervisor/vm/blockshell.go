@@ -25,8 +25,8 @@ func complain(text string) { fmt.Fprintf(os.Stderr, "%s: %s\n", filepath.Base(os
 func (v *VM) newShell() *ioshell.Shell {
 	return ioshell.New(ioshell.Config{
 		Out: os.Stdout, Err: os.Stderr, Do: v.control.Do, Post: v.control.Post,
-		Failed: func(ctx context.Context) {
-			if v.control.Do(ctx, func() {}) == nil {
+		Ended: func(ctx context.Context) {
+			if v.control.Do(ctx, func() {}) == nil { // what was posted tells of it
 				server.Settle(ctx)
 			}
 		},
