@@ -120,7 +120,8 @@ var moved = regexp.MustCompile(`(?:received|back)=(\d+)`)
 func netLoad(t *testing.T, options string, left *[]load) {
 	defer iperfServer(t, loadHost)()
 	socket := scratch(t) + "/qmp"
-	c := converse(t, nil, hvrun.Binary(t), join(obeying(4), []string{
+	// A kernel that hangs is to show where.
+	c := converse(t, nil, hvrun.Binary(t), join(obeying(4, "loglevel=5"), []string{
 		"-qmp", "unix:" + socket + ",server=on,wait=off", "-netdev", tapOptions(options), "-device", "virtio-net-pci,id=nic0,netdev=n0,mq=on",
 	})...)
 	q := hvrun.Dial(t, c.Proc, socket)

@@ -121,9 +121,9 @@ func TestReceiveFilterLikeQEMU(t *testing.T) {
 	}
 }
 
-// obeying returns the options of a guest that obeys.
-func obeying(cpus int) []string {
-	options := elf(kernel(obey, "quiet", "mitigations=off", "cryptomgr.notests", "net.ifnames=0"))
+// obeying returns the options of a guest that obeys, with more for its kernel.
+func obeying(cpus int, more ...string) []string {
+	options := elf(kernel(obey, append([]string{"quiet", "mitigations=off", "cryptomgr.notests", "net.ifnames=0"}, more...)...))
 	options[3] = assets.net
 	return join(machine(cpus, 384), options)
 }
