@@ -180,8 +180,11 @@ func Listen(a *qapi.SocketAddress, fds Descriptors) (net.Listener, error) {
 
 func listenUnix(a *qapi.SocketAddress, address string) (net.Listener, error) {
 	if st, err := os.Lstat(address); err == nil && !is(a.Unix.Abstract) && st.Mode()&os.ModeSocket != 0 {
-		if c, err := net.Dial("unix", address); err == nil {
+		switch c, err := net.Dial("unix", address); {
+		case err == nil:
 			return nil, errors.Join(unbound(a, syscall.EADDRINUSE), c.Close())
+		case !errors.Is(err, syscall.ECONNREFUSED): // somebody may, who is busy
+			return nil, unbound(a, err)
 		}
 		if err := os.Remove(address); err != nil {
 			return nil, fmt.Errorf("Failed to unlink socket %s: %w", address, strerror.Reason(err))

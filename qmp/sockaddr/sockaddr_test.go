@@ -132,6 +132,23 @@ func TestUnixReplaced(t *testing.T) {
 	}
 }
 
+// TestUnixBusy leaves a server alone that doesn't get to its clients.
+func TestUnixBusy(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	wants(t, err, "")
+	defer unix.Close(fd)
+	wants(t, errors.Join(unix.Bind(fd, &unix.SockaddrUnix{Name: path}), unix.Listen(fd, 0)), "")
+	waiting, err := net.Dial("unix", path)
+	wants(t, err, "")
+	defer waiting.Close()
+	_, err = Listen(local(path), nil)
+	wants(t, err, "Failed to bind socket to "+path+": Resource temporarily unavailable")
+	if _, err := os.Lstat(path); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestPortRange takes the first port that is free.
 func TestPortRange(t *testing.T) {
 	first, err := Listen(inet("127.0.0.1", "0"), nil)
