@@ -332,21 +332,26 @@ func TestRequests(t *testing.T) {
 	if s := first(c.request(1, 99, 0, nil, 0)); s != statusUnsupp {
 		t.Errorf("unknown: %d", s)
 	}
-	if !r.dev.InUse() {
-		t.Error("there is a client")
-	}
-	defer func() {
-		r.must(c.c.Close())
-		if r.dev.InUse() {
-			t.Error("the client has hung up")
-		}
-	}()
 	if !c.tell(vhostwire.SetConfig, append(le.AppendUint32(le.AppendUint32(le.AppendUint32(nil, configWCE), 1), 0), 0)) || !r.dev.writeThrough.Load() || c.tell(vhostwire.SetConfig, nil) {
 		t.Error("the write cache")
 	}
 }
 
 func first(b byte, _ []byte) byte { return b }
+
+// TestInUse has a client come, and leave.
+func TestInUse(t *testing.T) {
+	r := newRig(t, true)
+	c := r.client()
+	c.negotiate(1)
+	if !r.dev.InUse() {
+		t.Error("there is a client")
+	}
+	r.must(c.c.Close())
+	if r.dev.InUse() {
+		t.Error("the client has hung up")
+	}
+}
 
 func TestReadOnly(t *testing.T) {
 	r := newRig(t, false)
