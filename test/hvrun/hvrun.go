@@ -68,6 +68,9 @@ type Proc struct {
 	// Watch, if not nil, is called every few seconds of a wait, on the waiter's goroutine,
 	// and may end it by a panic.
 	Watch func()
+	// Stuck, if not nil, is called by Kill when the process stays though none of its threads waits
+	// for anything that a signal doesn't end: when the kernel doesn't run it.
+	Stuck func()
 
 	mu     sync.Mutex
 	out    bytes.Buffer
@@ -219,19 +222,27 @@ func (p *Proc) Kill(t testing.TB) {
 	select {
 	case <-p.ended:
 	case <-time.After(Patience):
-		t.Errorf("%s was killed %s ago and is still there:\n%s", filepath.Base(p.Cmd.Path), Patience, stacks(p.Cmd.Process.Pid))
+		where, waits := threads(p.Cmd.Process.Pid)
+		t.Errorf("%s was killed %s ago and is still there:\n%s", filepath.Base(p.Cmd.Path), Patience, where)
+		if !waits && p.Stuck != nil {
+			p.Stuck()
+		}
 	}
 }
 
-// stacks returns where in the kernel the threads of a process are.
-func stacks(pid int) string {
+// threads returns where in the kernel the threads of a process are, in which states, and whether
+// one is in an uninterruptible wait.
+func threads(pid int) (where string, waits bool) {
 	var all strings.Builder
-	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stack", pid))
-	for _, f := range files {
-		text, err := os.ReadFile(f)
-		fmt.Fprintf(&all, "%s: %v\n%s\n", f, err, text)
+	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", pid))
+	for _, task := range tasks {
+		status, _ := os.ReadFile(task + "/status")
+		state, _, _ := strings.Cut(string(status[max(0, bytes.Index(status, []byte("State:"))):]), "\n")
+		stack, err := os.ReadFile(task + "/stack")
+		fmt.Fprintf(&all, "%s: %s, stack %v\n%s\n", task, state, err, stack)
+		waits = waits || strings.HasPrefix(state, "State:\tD")
 	}
-	return all.String()
+	return all.String(), waits
 }
 
 // Ended is closed when the process is gone.

@@ -22,7 +22,7 @@ const (
 	aliveEvery  = 10 * time.Second
 	aliveLimit  = 2 * time.Minute
 	bedBoots    = 3 * time.Minute // before the first line
-	bedFailed   = 125             // the testbed's status when the bed ended before the tests did
+	bedFailed   = 125             // the testbed's status when the bed ended before the tests did, and theirs when they see that it failed
 	beds        = 6               // how many are tried
 	endingLimit = 20 * time.Second
 )

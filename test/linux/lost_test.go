@@ -24,6 +24,9 @@ import (
 // told that the guest can take an interrupt, injects none, and is told again, millions of
 // times. KVM decides that alone, with the interrupt controllers that are in it.
 //
+// It can leave a processor of the bed's own kernel in a loop, too: what was killed then stays for
+// ever, and the bed counts as failed.
+//
 // And it can have a guest reset itself without a word, above all one that is stopped and goes
 // on several times a second; QEMU's guests do so too.
 //
@@ -96,6 +99,10 @@ func startCmd(t testing.TB, cmd *exec.Cmd) *hvrun.Proc {
 			p.Kill(t)
 			panic(why)
 		}
+	}
+	p.Stuck = func() {
+		fmt.Fprintln(os.Stderr, "the bed's kernel does not run a process that was killed")
+		os.Exit(bedFailed)
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
