@@ -169,7 +169,10 @@ func (r *Registry) Delete(id string, hard bool) error {
 	case !hard && e.backend.inUse():
 		return fmt.Errorf("export '%s' still in use", id)
 	}
-	r.leave(e)
+	select {
+	case <-r.leave(e):
+	case <-time.After(settling):
+	}
 	return nil
 }
 
@@ -177,10 +180,11 @@ func (r *Registry) Delete(id string, hard bool) error {
 // but for those with a request that hangs.
 const settling = 250 * time.Millisecond
 
-// leave begins the end of an export, which mostly comes before the next command.
-func (r *Registry) leave(e *export) {
+// leave begins the end of an export, unless it has begun. The channel is closed when the clients
+// have gone, so that the export will before the next command.
+func (r *Registry) leave(e *export) <-chan struct{} {
 	if e.leaving {
-		return
+		return nil
 	}
 	e.leaving = true
 	e.backend.shutDown()
@@ -190,10 +194,7 @@ func (r *Registry) leave(e *export) {
 		r.host.Post(func() { r.finish(e) })
 		close(left)
 	}()
-	select {
-	case <-left:
-	case <-time.After(settling):
-	}
+	return left
 }
 
 // finish ends an export whose clients have gone.

@@ -24,8 +24,8 @@ import (
 // told that the guest can take an interrupt, injects none, and is told again, millions of
 // times. KVM decides that alone, with the interrupt controllers that are in it.
 //
-// It can leave a processor of the bed's own kernel in a loop, too: what was killed then stays for
-// ever, and the bed counts as failed.
+// Once, a process stayed for minutes after SIGKILL, as if a processor of the bed's own kernel were in
+// a loop. The bed counts as failed then, unless a thread is in an uninterruptible wait.
 //
 // And it can have a guest reset itself without a word, above all one that is stopped and goes
 // on several times a second; QEMU's guests do so too.
